@@ -1,0 +1,357 @@
+"""Several pools: which worker gets a job, what happens at a border between two, and what one pool is to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline_jobs.events.log import read
+from pipeline_jobs.exceptions import ConfigurationError, PublishError
+from pipeline_jobs.job import SCHEMA
+from pipeline_jobs.jobs import signals
+from pipeline_jobs.jobs.executor import Ending
+from pipeline_jobs.pipelines import NoParams, Pipeline, Stage
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.runs import Taker
+from pipeline_jobs.store.store import ClaimRefused
+from pipeline_jobs.tenants import TenantLimits
+from tests.integration.conftest import Cell
+from tests.integration.pool_world import Pools
+from tests.integration.recount import differences
+
+
+@pytest.fixture
+def pools(jobs: Cell, tmp_path: Path) -> Pools:
+    return Pools(jobs, tmp_path)
+
+
+def test_a_job_goes_from_pool_to_pool_with_what_its_stages_gave(pools: Pools) -> None:
+    pools.slots("", 2)
+    pools.slots("gpu", 1)
+    job = pools.submit()
+    assert (pools.hints("jobs"), pools.hints("jobs.gpu"), job.schema) == ([job.job_id], [], SCHEMA)
+    outcome = pools.run(job, "")
+    assert (outcome.ending, outcome.error, pools.ran) == (Ending.REQUEUED, "next: gpu", ["fetch", "cut"])
+    between = pools.seen(job)
+    assert (between.status, between.reason, between.pool, between.attempt) == (JobStatus.QUEUED, "dispatched", "gpu", 1)
+    assert pools.hints("jobs.gpu") == [job.job_id]
+    pools.run(job, "gpu")
+    assert (pools.ran, pools.seen(job).pool, pools.seen(job).progress) == (["fetch", "cut", "hear"], None, 75.0)
+    assert pools.run(job, "").ending is Ending.COMPLETED
+    done = pools.seen(job)
+    assert (done.status, done.attempt, done.result["data"]["join"]) == (JobStatus.COMPLETED, 1, "fetch cut hear join ")
+    assert pools.ran == ["fetch", "cut", "hear", "join"]
+    assert differences(pools.cell.store) == []
+
+
+def test_its_log_says_why_it_went_back_to_the_queue(pools: Pools) -> None:
+    pools.slots("", 1)
+    job = pools.submit()
+    pools.run(job, "")
+    event = read(pools.cell.store, job.job_id).events[-1]
+    assert (event.type, event.data["reason"], event.data["message"]) == ("job.requeued", "hop", "next: gpu")
+
+
+def test_a_job_waits_for_a_worker_of_its_pool_while_others_are_idle(pools: Pools) -> None:
+    pools.slots("", 5)
+    job = pools.submit("heard")
+    assert pools.why(job) == "no_worker_for_pool"
+    assert (pools.cell.client.describe(job.job_id).queue or {})["eta_seconds"] is None
+    pools.slots("gpu", 1)
+    assert (pools.hints("jobs.gpu"), pools.hints("jobs")) == ([job.job_id], [])
+    assert pools.why(pools.submit("heard")) == "fair_share"
+    assert differences(pools.cell.store) == []
+
+
+def test_a_worker_takes_no_job_of_another_pool(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    job = pools.submit("heard")
+    assert pools.start(job, "") == ClaimRefused("pool")
+    assert (pools.why(job), len(pools.hints("jobs.gpu"))) == ("dispatched", 1), "as if that hint had not been sent"
+    assert pools.start(job, "gpu").pool == "gpu"
+    assert differences(pools.cell.store) == []
+
+
+def test_a_worker_of_the_version_before_refuses_it(pools: Pools) -> None:
+    pools.slots("", 1)
+    job = pools.submit()
+    args = {"id": job.job_id, "fence": pools.seen(job).fence, "worker": "c1", "run": "r", "run_ms": 9, "pipelines": [("*", "")]}
+    assert pools.cell.store.run("claim", schema=SCHEMA - 1, **args).why == "schema"
+
+
+def test_a_segment_is_one_lease(pools: Pools) -> None:
+    pools.slots("gpu", 1)
+    job = pools.submit("heard")
+    assert pools.run(job, "gpu").ending is Ending.COMPLETED
+    assert (pools.ran, pools.seen(job).fence) == (["hear", "tell"], job.fence)
+
+
+def test_a_crash_in_a_segment_repeats_that_one_only(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    job = pools.submit()
+    pools.run(job, "")
+    crashed = pools.start(job, "gpu")
+    assert pools.cell.store.requeue(job.job_id, crashed.fence, "crash") is JobStatus.QUEUED
+    assert (pools.seen(job).pool, pools.hints("jobs.gpu")[-1]) == ("gpu", job.job_id)
+    pools.run(job, "gpu")
+    pools.run(job, "")
+    assert (pools.seen(job).status, pools.ran) == (JobStatus.COMPLETED, ["fetch", "cut", "hear", "join"])
+
+
+def test_a_job_that_was_lost_with_its_worker_is_next_in_its_pool(pools: Pools) -> None:
+    pools.slots("gpu", 1)
+    job, other = pools.submit("heard"), pools.submit("heard", tenant_id="other")
+    pools.start(job, "gpu")
+    client, keys = pools.cell.store.client, pools.cell.store.keys_of_pools()[1]
+    client.zadd(keys("workers"), {"g1": 1})
+    client.zadd(keys("leases"), {job.job_id: 1})
+    pools.cell.store.rescue()
+    assert pools.why(other) == "no_worker_for_pool"
+    pools.slots("gpu", 1, worker="g2")
+    assert (pools.seen(job).reason, pools.seen(other).reason, pools.seen(job).crashes) == ("dispatched", "fair_share", 1)
+    assert differences(pools.cell.store) == []
+
+
+def test_a_lost_output_takes_the_job_back_to_the_pool_that_makes_it(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    job = pools.submit()
+    pools.run(job, "")
+    pools.artifacts.delete_prefix("acme/_outputs")
+    assert pools.run(job, "gpu").error == "next: default"
+    pools.run(job, "")
+    pools.run(job, "gpu")
+    assert pools.run(job, "").ending is Ending.COMPLETED
+    assert pools.ran == ["fetch", "cut", "fetch", "cut", "hear", "join"]
+    assert pools.seen(job).attempt == 1
+
+
+def test_a_cancel_at_the_border_ends_the_job_there(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    job = pools.submit()
+    pools.meanwhile["cut"] = lambda _: pools.cell.client.cancel(job.job_id)
+    assert pools.run(job, "").ending is Ending.CANCELLED
+    assert (pools.seen(job).status, pools.hints("jobs.gpu")) == (JobStatus.CANCELLED, [])
+    assert differences(pools.cell.store) == []
+
+
+def test_a_cancel_takes_back_the_hint_from_its_pools_queue(pools: Pools) -> None:
+    pools.slots("gpu", 1)
+    job, following = pools.submit("heard"), pools.submit("heard")
+    pools.cell.client.cancel(job.job_id)
+    assert pools.hints("jobs.gpu") == [following.job_id]
+    assert differences(pools.cell.store) == []
+
+
+def test_sent_again_the_hop_is_the_same_hop(pools: Pools) -> None:
+    pools.slots("", 1)
+    job = pools.start(pools.submit(), "")
+    run = {"id": job.job_id, "fence": job.fence, "pool": "gpu", "message": "next: gpu"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline_jobs.store.runner.secrets.randbelow", lambda _: 7)
+        assert [pools.cell.store.run("advance", **run).status for _ in range(2)] == ["queued", "queued"]
+    assert pools.cell.store.advance(job.job_id, job.fence, "gpu", "x") is None, "another call of the same run has no say"
+    assert differences(pools.cell.store) == []
+
+
+def test_a_finish_hands_over_a_job_of_its_own_pool(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    film, heard = pools.submit("film"), pools.submit("heard")
+    first = pools.start(heard, "gpu")
+    second, waits = pools.submit("heard"), pools.submit("film")
+    taker = Taker("g1", "next", {"film": None, "heard": None})
+    assert pools.cell.store.finish(first.job_id, first.fence, JobStatus.COMPLETED, result={}, taker=taker) is JobStatus.COMPLETED
+    assert taker.job is not None
+    assert (taker.job.job_id, taker.job.pool) == (second.job_id, "gpu")
+    again = Taker("g1", "next", {"film": None, "heard": None})
+    pools.cell.store.finish(first.job_id, first.fence, JobStatus.COMPLETED, result={}, taker=again)
+    assert again.job is not None
+    assert again.job.job_id == second.job_id
+    assert (pools.seen(film).reason, pools.seen(waits).reason) == ("dispatched", "fair_share")
+    assert differences(pools.cell.store) == []
+
+
+def test_a_tenants_limit_counts_all_pools_and_what_becomes_free_in_one_is_given_in_another(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    pools.cell.client.set_limits("acme", TenantLimits(max_concurrent=1))
+    film, heard = pools.submit("film"), pools.submit("heard")
+    assert (pools.why(film), pools.why(heard)) == ("dispatched", "tenant_concurrency")
+    assert (pools.cell.client.describe(heard.job_id).queue or {})["current"] == 1
+    pools.cell.client.cancel(film.job_id)
+    assert pools.why(heard) == "dispatched"
+    assert differences(pools.cell.store) == []
+
+
+def test_a_pipelines_limit_counts_all_pools(pools: Pools) -> None:
+    pools.slots("", 5)
+    pools.slots("gpu", 5)
+    pools.cell.store.set_pipeline_cap("film", 1)
+    first, second = pools.submit(), pools.submit()
+    assert (pools.why(first), pools.why(second)) == ("dispatched", "pipeline_concurrency")
+    pools.run(first, "")
+    assert (pools.why(first), pools.why(second)) == ("pipeline_concurrency", "dispatched"), "a hop gives its slot back"
+    pools.run(second, "")
+    assert (pools.why(first), pools.why(second)) == ("dispatched", "pipeline_concurrency")
+    assert (pools.cell.client.describe(second.job_id).queue or {})["current"] == 1
+    pools.cell.client.cancel(first.job_id)
+    assert pools.why(second) == "dispatched", "it waits in the other pool than that in which the slot became free"
+    assert differences(pools.cell.store) == []
+
+
+def test_a_pause_and_its_end_hold_in_every_pool(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    pools.cell.client.set_limits("acme", TenantLimits(paused=True))
+    both = pools.submit("film"), pools.submit("heard")
+    assert [pools.why(job) for job in both] == ["tenant_paused"] * 2
+    pools.cell.client.set_limits("acme", TenantLimits())
+    assert [pools.why(job) for job in both] == ["dispatched"] * 2
+
+
+def test_each_pool_has_a_cap_of_its_own(pools: Pools) -> None:
+    pools.slots("", 5)
+    pools.slots("gpu", 5)
+    pools.cell.store.set_max_concurrent_jobs(1, "gpu")
+    heard = [pools.submit("heard") for _ in range(3)]
+    assert [pools.why(job) for job in heard] == ["dispatched", "fair_share", "fair_share"]
+    assert [pools.why(pools.submit("film")) for _ in range(3)] == ["dispatched"] * 3
+    pools.cell.store.set_max_concurrent_jobs(2, "gpu")
+    assert [pools.why(job) for job in heard] == ["dispatched", "dispatched", "fair_share"]
+
+
+def test_a_wait_is_over_in_the_pool_of_the_stage_behind_it(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    job = pools.submit("asked")
+    pools.run(job, "")
+    assert (pools.seen(job).reason, pools.seen(job).schema) == ("signal", SCHEMA)
+    signals.send(pools.cell.client, job.job_id, "ok", True, "key:k")
+    assert (pools.hints("jobs"), pools.hints("jobs.gpu")) == ([job.job_id], [job.job_id])
+    assert pools.run(job, "gpu").ending is Ending.COMPLETED
+    assert pools.ran == ["fetch", "hear"]
+
+
+def test_a_retry_starts_in_the_pool_of_the_stage_that_failed(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    job = pools.submit(max_attempts=1)
+
+    def fails(_: object) -> None:
+        raise ValueError("x")
+
+    pools.meanwhile["hear"] = fails
+    pools.run(job, "")
+    assert pools.run(job, "gpu").ending is Ending.FAILED
+    del pools.meanwhile["hear"]
+    again = pools.cell.client.retry(job.job_id).job
+    assert again.pool == "gpu"
+    pools.run(again, "gpu")
+    pools.run(again, "")
+    assert (pools.seen(again).status, pools.ran) == (JobStatus.COMPLETED, ["fetch", "cut", "hear", "hear", "join"])
+
+
+def test_what_a_stage_published_does_not_cross_a_border(pools: Pools) -> None:
+    pools.slots("", 1)
+    job = pools.submit(max_attempts=1)
+    pools.meanwhile["fetch"] = lambda context: context.publish(_written(context.workdir / "f"), "f")
+    assert pools.run(job, "").ending is Ending.FAILED
+    detail = pools.seen(job).error_detail or {}
+    assert (detail["code"], "published" in detail["message"]) == ("hop_failed", True)
+
+
+def _written(path: Path) -> Path:
+    path.write_text("x")
+    return path
+
+
+def test_what_is_too_large_does_not_cross_a_border(jobs: Cell, tmp_path: Path) -> None:
+    pools = Pools(jobs.with_settings(hop_bytes=100), tmp_path)
+    pools.slots("", 1)
+    job = pools.submit(max_attempts=1)
+    pools.meanwhile["cut"] = lambda context: (context.workdir / "large").write_bytes(bytes(1000))
+    assert pools.run(job, "").ending is Ending.FAILED
+    assert (pools.seen(job).error_detail or {})["code"] == "hop_failed"
+
+
+def test_outputs_cross_a_border_also_where_none_is_kept_for_retries(jobs: Cell, tmp_path: Path) -> None:
+    pools = Pools(jobs.with_settings(keep_stage_bytes=0), tmp_path)
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    job = pools.submit()
+    for pool in ("", "gpu", ""):
+        last = pools.run(job, pool)
+    assert (last.ending, pools.ran) == (Ending.COMPLETED, ["fetch", "cut", "hear", "join"])
+
+
+def test_while_the_artifact_store_is_away_the_machine_is_at_fault(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    pools.slots("", 1)
+    job = pools.submit(max_attempts=1)
+
+    def away(*_: object) -> None:
+        raise PublishError("away")
+
+    monkeypatch.setattr(pools.artifacts, "put", away)
+    assert pools.run(job, "").ending is Ending.REQUEUED
+    assert (pools.seen(job).reason, pools.seen(job).pool) == ("retry", None)
+
+
+def test_stages_before_a_border_must_be_reusable_and_pools_have_names() -> None:
+    def nothing(_: object) -> None:
+        """A stage."""
+
+    with pytest.raises(ConfigurationError, match="not reusable"):
+        Pipeline("p", (Stage("a", nothing, reusable=False), Stage("b", nothing, pool="gpu")), NoParams)
+    for name in ("GPU", "default", "0123abcd", "a" * 21, "a:b"):
+        with pytest.raises(ConfigurationError, match="name of a pool"):
+            Pipeline("p", (Stage("a", nothing, pool=name),), NoParams)
+    assert Pipeline("p", (Stage("a", nothing, reusable=False, pool="gpu"),), NoParams).border == 0
+
+
+def test_the_recount_and_the_reconciler_find_nothing_to_do(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 2)
+    jobs = [pools.submit(pipeline) for pipeline in ("film", "heard", "heard", "heard", "film")]
+    pools.run(jobs[0], "")
+    pools.start(jobs[1], "gpu")
+    assert pools.cell.store.recount() == 0
+    more = True
+    while more:
+        page = pools.cell.store.reconcile(limit=2)
+        assert (page.jobs, page.counters) == (0, 0)
+        more = page.more
+    assert differences(pools.cell.store) == []
+
+
+def test_the_recount_puts_right_what_is_counted_in_a_pool(pools: Pools) -> None:
+    pools.slots("gpu", 1)
+    pools.start(pools.submit("heard"), "gpu")
+    client, keys = pools.cell.store.client, pools.cell.store.keys_of_pools()[1]
+    client.hset(keys("share", "acme"), mapping={"n:gpu": 7, "others": 7})
+    client.hset(keys("pipelines"), "others:heard", 7)
+    client.hset(keys("running"), "g1", 7)
+    client.set(keys("capacity"), 7)
+    client.set(keys("stranded"), 7)
+    assert pools.cell.store.recount() == 6
+    assert differences(pools.cell.store) == []
+
+
+def test_a_lost_lease_and_a_lost_place_are_repaired_in_their_pool(pools: Pools) -> None:
+    pools.slots("gpu", 1)
+    running, waiting = pools.submit("heard"), pools.submit("heard")
+    pools.start(running, "gpu")
+    client, keys = pools.cell.store.client, pools.cell.store.keys_of_pools()[1]
+    client.zrem(keys("leases"), running.job_id)
+    client.delete(keys("ready", "acme", "main", "heard"))
+    while pools.cell.store.reconcile(limit=10).more:
+        pass
+    pools.cell.store.recount()
+    assert client.zscore(keys("leases"), running.job_id) is not None
+    pools.cell.store.rescue()
+    assert {pools.seen(job).status for job in (running, waiting)} == {JobStatus.QUEUED}
+    assert differences(pools.cell.store) == []
