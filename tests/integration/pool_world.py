@@ -20,7 +20,7 @@ WORKERS = {"": "c1", "gpu": "g1"}
 
 
 class Pools:
-    """Pipelines `film` (`fetch`, `cut`, `hear` on the gpu, `join`), `heard` (`hear`, `tell` on the gpu), `asked` (`fetch`, a wait, `hear`)."""
+    """`film` (`fetch`, `cut`, `hear` on the gpu, `join`), `heard` (`hear`, `tell`: on the gpu), `asked` (`fetch`, a wait, `hear`)."""
 
     def __init__(self, cell: Cell, folder: Path) -> None:
         self.cell = cell
