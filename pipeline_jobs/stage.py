@@ -64,15 +64,15 @@ class Hop(StopRun):
 
     code = "hop"
 
-    def __init__(self, context: JobContext, pool: str) -> None:
-        """:param context: of the run, at the stage that it does not run. :param pool: that of the stage."""
+    def __init__(self, context: JobContext, stage: Stage) -> None:
+        """:param context: of the run. :param stage: that it does not run."""
         super().__init__()
-        self.context, self.pool = context, pool
+        self.context, self.stage = context, stage
 
     @property
     def text(self) -> str:
         """What is told to whoever looks at the job."""
-        return f"next: {shown(self.pool)}"
+        return f"next: {shown(self.stage.pool)}"
 
 
 class HopFailed(StageError):

@@ -15,6 +15,7 @@ from pipeline_jobs.states import JobStatus, Reason
 _TO_DO = {
     Reason.FAIR_SHARE: "More slots: start a worker, or autoscale.",
     Reason.NO_WORKER: "jobs doctor says more.",
+    Reason.NO_WORKER_FOR_POOL: "Start a worker of its pool (-Q jobs.POOL).",
     Reason.NO_WORKER_FOR_PIPELINE: "Install what the pipeline needs on a worker (its log names it).",
     Reason.TENANT_CONCURRENCY: "jobs limits TENANT --max-concurrent changes that.",
     Reason.TENANT_RATE: "jobs limits TENANT --start-rate changes that.",

@@ -125,7 +125,7 @@ def drain(cell: Cell, worker: str, undo: bool, as_json: bool) -> None:
 @with_cell
 def config(cell: Cell, as_json: bool) -> None:
     """Show the settings that hold here, where each is from, and which differ between processes. Secrets are masked."""
-    rows = effective(cell.settings, os.environ, load(cell.store).max_concurrent_jobs)
+    rows = effective(cell.settings, os.environ, load(cell.store).default.most)
     differing = drifting(cell.store, cell.settings)
     if as_json:
         print_json({"settings": [row.to_dict() for row in rows], "drift": differing})

@@ -46,7 +46,7 @@ from pipeline_jobs.jobs.signals import SignalLinks
 from pipeline_jobs.jobs.stage_runs import MAX_ERROR, named, run_stages
 from pipeline_jobs.jobs.stage_times import StageTook, untold
 from pipeline_jobs.jobs.traced_run import log_fields, traced_run
-from pipeline_jobs.jobs.workdir import NoReporter, Workdir, context_of
+from pipeline_jobs.jobs.workdir import NoReporter, Workdir, context_of, workdir_of
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.pools import DEFAULT
 from pipeline_jobs.runlog import capture
@@ -156,7 +156,7 @@ class Executor:
         # No record will ever end these: the next run in process removes them when a job's would have gone.
         store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", max(self._settings.job_ttl_seconds, self._settings.artifact_ttl_seconds))
         files = RunArtifacts(store, _folder(job))
-        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(_workdir(self._settings, job)) as workdir:
+        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(workdir_of(self._settings, job)) as workdir:
             context = context_of(job, workdir, self._settings, NoReporter(), files.publish)
             try:
                 with context.closing:
@@ -185,7 +185,7 @@ class _Attempt:
         context: JobContext | None = None
         try:
             pipeline = self._registry.get(job.pipeline)
-            workdir = _workdir(self._settings, job)
+            workdir = workdir_of(self._settings, job)
             judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
             with (
                 Workdir(workdir), kept_log(self._store, self._artifacts, job, pipeline.secrets(job.params)) as kept,
@@ -288,13 +288,13 @@ class _Attempt:
     def _hop(self, hop: Hop) -> Outcome:
         """The job goes on in another pool, with what its stages gave."""
         job = self._job
-        lack = self._keeper.lacks(hop.context.stage) if self._keeper and hop.context.stage else None
+        lack = self._keeper.lacks(hop.stage.name) if self._keeper else None
         if isinstance(lack, HopFailed):
             return self._fail(lack, hop.context)
         if lack is not None:
             self._discard()
             return _hand_back(self._store, job.job_id, job.fence, str(lack))
-        became = patiently(lambda: self._store.advance(job.job_id, job.fence, hop.pool, hop.text))
+        became = patiently(lambda: self._store.advance(job.job_id, job.fence, hop.stage.pool, hop.text))
         self._discard()
         return _gone_back(became, hop.text)
 
@@ -391,10 +391,6 @@ def _gone_back(became: JobStatus | None, why: str) -> Outcome:
     if became is JobStatus.QUEUED:
         return Outcome(Ending.REQUEUED, error=why)
     return Outcome(Ending.FENCED if became is None else Ending(became.value), error=why)
-
-
-def _workdir(settings: Settings, job: Job) -> Path:
-    return settings.work_dir / f"{job.job_id}.{job.fence}"
 
 
 def _folder(job: Job) -> str:

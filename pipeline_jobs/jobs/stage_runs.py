@@ -58,19 +58,22 @@ def run_stages(
     :raises Hop: the next stage that must run is another pool's.
     """
     for stage in pipeline.stages:
+        others = pool is not None and stage.pool not in (pool, ANYWHERE)
+        kept = keeper.restore(stage) if others and keeper else None
+        if others and kept is None:
+            raise Hop(context, stage)
         context.begin(stage.name, pipeline.spans()[stage.name])
         context.reporter.report(stage.name, round(context.span[0], 1), None)
         # Not only within the block: the line of an error is written behind it. The next run begins without any.
         bind_contextvars(stage=stage.name)
         message = None
         with spans.span(f"stage {stage.name}", "internal", job__stage=stage.name) as span:
-            kept = keeper.restore(stage) if keeper else None
+            if keeper and not others:
+                kept = keeper.restore(stage)
             span.set(job__stage__kept=kept is not None)
             if keeper and kept is not None and stage.name in keeper.cached:
                 context.reporter.cached(stage.name)
             if kept is None:
-                if pool is not None and stage.pool not in (pool, ANYWHERE):
-                    raise Hop(context, stage.pool)
                 failpoints.reach("run.in_stage")
                 seal = _Seal(stage, first=stage is pipeline.stages[0])
                 try:

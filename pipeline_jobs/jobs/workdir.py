@@ -30,6 +30,11 @@ class RunContext(JobContext):
         self._folder = folder
 
 
+def workdir_of(settings: Settings, job: Job) -> Path:
+    """Where a run of a job has it."""
+    return settings.work_dir / f"{job.job_id}.{job.fence}"
+
+
 class Workdir:
     """A run's own folder, `{job}.{fence}`: gone with the run, if it was made."""
 

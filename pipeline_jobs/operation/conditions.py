@@ -236,7 +236,7 @@ def _duties(store: Store, settings: Settings, known: Sequence[Process], now: int
 def _canary(store: Store, most: float, now: int) -> Iterator[Found]:
     late, load_now = _late(store, "canary", most, now), load(store)
     # While all slots are busy, the running jobs are the proof.
-    if late and load_now.leases < load_now.capacity:
+    if late and load_now.default.leases < load_now.default.capacity:
         yield Found("canary_late", f"the last one came back {late}")
 
 

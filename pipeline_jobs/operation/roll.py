@@ -56,7 +56,7 @@ def roll(store: Store) -> list[Row]:
 
 
 def _runs(store: Store) -> dict[str, list[Running]]:
-    ids = store.members("leases")
+    ids = [one for keys in store.keys_of_pools() for one in store.client.zrange(keys("leases"), 0, -1)]
     runs: dict[str, list[Running]] = defaultdict(list)
     for flat in store.records("job", [(one,) for one in ids]):
         if flat:
