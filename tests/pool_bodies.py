@@ -1,5 +1,5 @@
-"""A pipeline of two pools (`PIPELINE_MODULES=tests.bodies,tests.pool_bodies`): `cut`, then `hear`, which waits for a word on a worker of the
-pool `gpu`, and then `join`. Each stage writes down that it began, and where.
+"""A pipeline of two pools (`PIPELINE_MODULES=tests.bodies,tests.pool_bodies`): `cut`, then `hear`, which waits for a word on a worker of
+the pool `gpu`, and then `join`. Each stage writes down that it began, and where.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class JobsCelery(Celery):
     #: Node name and incarnation of the worker this process belongs to; pool children inherit it by fork.
     worker_id = "none"
     #: The pool that the worker of this process serves (`pools`).
-    pool = DEFAULT
+    serves = DEFAULT
     #: What the worker of this process can run.
     worker_class: WorkerClass = NO_CLASS
     #: What its pipelines' own tests found that an operator should know.

@@ -139,7 +139,7 @@ def class_queue(app: Celery, name: str) -> Queue:
 
 def jobs_queue(app: Any) -> str:
     """The queue of the pool that this worker serves: `jobs`, `jobs.gpu`."""
-    return f"{JOBS_QUEUE}.{app.pool}" if getattr(app, "pool", "") else JOBS_QUEUE
+    return f"{JOBS_QUEUE}.{app.serves}" if getattr(app, "serves", "") else JOBS_QUEUE
 
 
 def takes_jobs(app: Any) -> bool:
@@ -149,7 +149,7 @@ def takes_jobs(app: Any) -> bool:
 
 def own_class_queue(app: Any) -> Queue:
     """The queue of this worker's class."""
-    return class_queue(app, ".".join(filter(None, (getattr(app, "pool", ""), app.worker_class.name))))
+    return class_queue(app, ".".join(filter(None, (getattr(app, "serves", ""), app.worker_class.name))))
 
 
 def job_queues(app: Any) -> list[str]:

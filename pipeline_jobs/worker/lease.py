@@ -164,7 +164,7 @@ class LeaseKeeper:
             paused=self._paused(),
             kind=app.worker_class,
             warning=app.warning,
-            pool=app.pool,
+            pool=app.serves,
         )
         now = self._renewed = time.monotonic()
         self._asked = None

@@ -69,7 +69,7 @@ def name_worker(sender: Any, **_: Any) -> None:
     if sender.app.warning:
         logger.warning("self_test", found=sender.app.warning)
     if takes_jobs(sender.app):
-        sender.app.worker_class = cell.pipelines.worker_class(sender.app.pool)
+        sender.app.worker_class = cell.pipelines.worker_class(sender.app.serves)
         sender.app.amqp.queues.select_add(own_class_queue(sender.app))
     if sender.app.amqp.queues[JOBS_QUEUE].no_ack and (ticks := sender.app.amqp.queues.consume_from.get(MAINTENANCE_QUEUE)):
         # As for jobs: a full server kills a worker at its write to `unacked`. A tick that is lost is made up for by the next one.
@@ -77,7 +77,7 @@ def name_worker(sender: Any, **_: Any) -> None:
     options = sender.options
     if takes_jobs(sender.app) and not options.get("autoscale") and not options.get("concurrency"):
         # There is no Celery setting for the limits of autoscale; this is where the flag's value would be.
-        options["autoscale"] = [most_slots(cell.settings, sender.app.pool), 1]
+        options["autoscale"] = [most_slots(cell.settings, sender.app.serves), 1]
 
 
 def most_slots(settings: Settings, pool: str) -> int:
@@ -92,10 +92,10 @@ def _take_pool(app: Any, cell: Cell) -> None:
     if len(found) > 1:
         names = ", ".join(map(shown, found))
         raise SystemExit(f"this worker does not start: a worker serves one pool (-Q jobs.{found[-1]}), and this one is to serve {names}")
-    app.pool = cell.executor.pool = found[0] if found else DEFAULT
-    if app.pool:
+    app.serves = cell.executor.pool = found[0] if found else DEFAULT
+    if app.serves:
         # Celery has made a queue of its own of the name.
-        queues.select_add(class_queue(app, app.pool))
+        queues.select_add(class_queue(app, app.serves))
 
 
 def _refuse_other_pools(worker: Any) -> None:

@@ -1,7 +1,7 @@
 """The histories of `test_pools_model.py`: what may happen to a cell with two pools, and what must hold in each of them after every script.
 
-As in `fair_histories.py` the model knows who could be served and repeats no arithmetic. A job goes from pool to pool as often as a run of it
-ends with a hop.
+As in `fair_histories.py` the model knows who could be served and repeats no arithmetic. A job goes from pool to pool as often as a run of
+it ends with a hop.
 """
 
 from __future__ import annotations

@@ -11,14 +11,21 @@ from pipeline_jobs.exceptions import ConfigurationError, PublishError
 from pipeline_jobs.job import SCHEMA
 from pipeline_jobs.jobs import signals
 from pipeline_jobs.jobs.executor import Ending
+from pipeline_jobs.operation.metrics import StoreMetrics
+from pipeline_jobs.operation.scaling import scaling
 from pipeline_jobs.pipelines import NoParams, Pipeline, Stage
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.figures import scrape
 from pipeline_jobs.store.runs import Taker
 from pipeline_jobs.store.store import ClaimRefused
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell
+from tests.integration.fair_histories import pretend_it_took
 from tests.integration.pool_world import Pools
 from tests.integration.recount import differences
+
+#: In ms.
+MINUTE = 60_000
 
 
 @pytest.fixture
@@ -355,3 +362,38 @@ def test_a_lost_lease_and_a_lost_place_are_repaired_in_their_pool(pools: Pools) 
     pools.cell.store.rescue()
     assert {pools.seen(job).status for job in (running, waiting)} == {JobStatus.QUEUED}
     assert differences(pools.cell.store) == []
+
+
+def test_each_pool_learns_how_long_runs_of_a_pipeline_take_there_and_a_job_ran_in_all_of_them(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    job = pools.submit()
+    store = pools.cell.store
+    for pool, minutes, following in (("", 40, "gpu"), ("gpu", 20, ""), ("", 10, None)):
+        run = pools.start(job, pool)
+        pretend_it_took(pools.cell, job.job_id, minutes * MINUTE)
+        if following is None:
+            store.finish(job.job_id, run.fence, JobStatus.COMPLETED, result={})
+        else:
+            store.advance(job.job_id, run.fence, following, "next")
+    learnt = [round(float(ms or 0) / MINUTE) for ms in store.fields(["ms:film", "ms:film:gpu"], "pipelines")]
+    assert learnt == [37, 20], "of two runs the newer one counts a tenth"
+    (day,) = store.client.scan_iter(store.keys("usage_day", "acme", "*"))
+    assert round(int(store.client.hget(day, "slot_ms") or 0) / MINUTE) == 70
+    assert round(int(store.record("counters")["duration_sum|acme|main"]) / MINUTE) == 70
+
+
+def test_what_waits_and_runs_in_a_pool_is_shown_by_pool(pools: Pools) -> None:
+    pools.slots("", 3)
+    pools.slots("gpu", 1)
+    for pipeline in ("heard", "heard", "heard", "film"):
+        pools.submit(pipeline)
+    found = {pool.pool: pool for pool in scrape(pools.cell.store).pools}
+    assert (found["gpu"].capacity, found["gpu"].hinted, found["gpu"].reasons) == (1, 1, {"dispatched": 1, "fair_share": 2})
+    assert (found[""].capacity, found[""].reasons["dispatched"], found[""].reasons["fair_share"]) == (3, 1, 0)
+    settings = pools.cell.settings
+    assert scaling(pools.cell.store, settings, "gpu").wanted == 3
+    assert (scaling(pools.cell.store, settings).ready, scaling(pools.cell.store, settings, "tpu").slots) == (1, 0)
+    text = StoreMetrics(pools.cell.store, settings).text().decode()
+    assert 'pipeline_pool_queued{pool="gpu"} 3.0' in text
+    assert 'pipeline_pool_slots{pool="default"} 3.0' in text

@@ -78,6 +78,8 @@ CAP = "tests/integration/test_max_concurrent_jobs.py"
 DEAD = "tests/integration/test_dead_workers.py"
 NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
+POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_pools_model.py"
+ACROSS_POOLS = "tests/acceptance/test_pools.py"
 MEET = "tests/integration/test_meet.py"
 CLASSES_MODEL = "tests/integration/test_classes_model.py"
 FLEET = "tests/acceptance/test_mixed_fleet.py"
@@ -275,8 +277,8 @@ GUARDS = (
     _lua(
         "lib/clock",
         "a restart that a beat saw is minded once",
-        "tonumber(redis.call('GET', K.seen()) or since",
-        "tonumber(since or redis.call('GET', K.seen())",
+        "tonumber(known[1] or since",
+        "tonumber(since or known[1]",
         MEET,
     ),
     _lua(
@@ -287,7 +289,13 @@ GUARDS = (
         CLOCK,
     ),
     _lua("lib/clock", "an announcement ends in its time", "  shift(K.workers(), '-inf', gap, ALIVE_MS)\n", "", CLOCK),
-    _lua("lib/clock", "who waits for a rate waits no longer", "  shift(K.parked(), '-inf', gap, PARKED_MOST)\n", "", CLOCK),
+    _lua(
+        "lib/clock",
+        "who waits for a rate waits no longer",
+        "  in_each_pool(function() shift(K.parked(), '-inf', gap, PARKED_MOST) end)\n",
+        "",
+        CLOCK,
+    ),
     _lua("lib/clock", "the longest run is of its own time", "  shift_longest_runs(gap)\n", "", CLOCK),
     _lua(
         "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
@@ -296,8 +304,8 @@ GUARDS = (
     _lua(
         "lib/fair",
         "a run is not charged for a gap while it lasts",
-        "local used = used_ms(job)\n  local charged",
-        "local used = NOW - tonumber(job.started_at)\n  local charged",
+        "local before, used = use_pool(pool_of(job)), used_ms(job)\n  local charged",
+        "local before, used = use_pool(pool_of(job)), NOW - tonumber(job.started_at)\n  local charged",
         CLOCK,
     ),
     _lua("lib/clock", "a lease of the present clock stays", "of_before(gap, LEASE_MS)", "'-inf'", CLOCK),
@@ -376,7 +384,7 @@ GUARDS = (
         AUDIT_SCHEDULES,
     ),
     # -- a fleet of several classes
-    _lua("claim", "a worker takes only what it knows", "if not known then", "if false then", CLASSES),
+    _lua("claim", "a worker takes only what it knows", "if not known then return", "if false then return", CLASSES),
     _lua(
         "claim",
         "a worker without pipelines knows none",
@@ -391,7 +399,50 @@ GUARDS = (
         "",
         CLASSES,
     ),
-    _lua("claim", "at once", "return {'no', 'pipeline', admit()}", "return {'no', 'pipeline', {}}", CLASSES),
+    _lua("claim", "at once", "return {'no', why, admit()}", "return {'no', why, {}}", CLASSES),
+    _lua("claim", "a worker takes jobs of its pool", "if (job.pool or '') ~= pool then", "if false then", POOLS),
+    _lua("lib/dispatch", "every pool is looked at", "string.gmatch(other_pools(), '%S+')", "string.gmatch('', '%S+')", POOLS),
+    _lua("lib/dispatch", "who waits in another pool comes back", "if pool ~= POOL then enter_ring(tenant) end", "", POOLS, POOLS_MODEL),
+    _lua("lib/hints", "a pool has its queue", "string.gsub(POOL, '^:', '.')", "''", POOLS),
+    _lua("lib/fair", "a tenant's limit counts all pools", "slots_of(tenant) >= limits", "share_of(tenant).n >= limits", POOLS),
+    _lua("lib/fair", "what is charged in a pool counts in all", "common.others = math.max(0, common.others + slots)", "", POOLS),
+    _lua("lib/fair", "a lost job is next in its own pool", " and pool_of(job) == POOL\n", "\n", POOLS_MODEL),
+    _lua("lib/known", "a pipeline's limit counts all pools", "pipe.n + pipe.others >= pipe.cap", "pipe.n >= pipe.cap", POOLS),
+    _lua(
+        "lib/queue",
+        "a lease is one of its pool",
+        "  local before = use_pool(pool_of(job))\n  local held",
+        "  local before = ''\n  local held",
+        POOLS,
+    ),
+    _lua("lib/requeueing", "after a hop it waits elsewhere", "if pool then go_to_pool(id, job, pool) end", "", POOLS),
+    _lua("lib/requeueing", "a hop teaches how long a segment takes", "why == 'hop' and 'completed'", "nil", POOLS),
+    _lua("lib/ending", "a job ran in all its segments", "used + (job.segments_ms or 0)", "used", POOLS),
+    _lua("lib/reasons", "nobody serves the pool", "POOL == '' and 'no_worker' or 'no_worker_for_pool'", "'no_worker'", POOLS),
+    _lua("advance", "a cancel ends it at the border", "if job.cancel_requested or job.deadline_passed then", "if false then", POOLS),
+    _lua("advance", "a segment is used time", "record_segment(job, used)\n", "", POOLS),
+    _lua("finish", "a job of its own pool", "POOL == own_pool and ", "", POOLS),
+    _lua("park", "it goes on in the pool of the stage behind", "'signal', message, pool)", "'signal', message)", POOLS),
+    _lua("announce", "a worker has slots in its pool", "use_pool(pool ~= '' and ':' .. pool or '')", "", POOLS),
+    _lua(
+        "set_limits",
+        "limits change in every pool",
+        "    enter_ring(tenant)\n  end)",
+        "    if POOL == '' then enter_ring(tenant) end\n  end)",
+        POOLS,
+    ),
+    _lua("recount", "slots in other pools", "for tenant, n in pairs(in_others) do", "for tenant, n in pairs({}) do", POOLS),
+    _lua("reconcile", "a place is one of its pool", "    use_pool(pool_of(job))\n    if not", "    if not", POOLS),
+    _py("jobs/stage_runs", "no stage of another pool runs", "if others and kept is None:", "if False:", POOLS),
+    _py("jobs/outputs", "a border has its own limit", "self._hop_bytes if self._must(stage) else self._most", "self._most", POOLS),
+    _py("jobs/outputs", "what was published does not cross", "if must and published:", "if False:", POOLS),
+    _py("jobs/executor", "what is not kept does not cross", "if isinstance(lack, HopFailed):", "if False:", POOLS),
+    _py("jobs/executor", "what cannot be kept is the machine's fault", "if lack is not None:", "if False:", POOLS),
+    _py("jobs/client", "a retry starts where it failed", ".start(len(outputs_of(again.outputs)))", ".start()", POOLS),
+    _py("pipelines", "who knows no pools refuses it", ', "schema": SCHEMA}', "}", POOLS),
+    _py("stage", "what crosses must be reusable", "if not stage.reusable:", "if False:", POOLS),
+    _py("worker/start", "a worker serves one pool", "if len(found) > 1:", "if False:", ACROSS_POOLS),
+    _py("worker/lease", "a worker says its pool", "            pool=app.serves,\n", "", ACROSS_POOLS),
     _lua("claim", "with no wait", "  hint_lost(id, job)\n", "  unhint(id, job)\n  wait_apart(id)\n", CLASSES),
     _lua(
         "lib/classes",
@@ -448,32 +499,32 @@ GUARDS = (
     _lua(
         "lib/dispatch",
         "who waited for a class has its turn",
-        "if free > 0 and FLEET == '*' then ask_blocked() end",
+        "if free > 0 and here.fleet == '*' then ask_blocked() end",
         "",
         CLASSES,
         CLASSES_MODEL,
     ),
-    _lua("lib/dispatch", "the classes' own slots", "FLEET == '*' and free_of_classes() or ", "", CLASSES, CLASSES_MODEL),
+    _lua("lib/dispatch", "the classes' own slots", "here.fleet == '*' and free_of_classes() or ", "", CLASSES, CLASSES_MODEL),
     _lua("lib/dispatch", "the record says whose slot it has", "if class ~= (known[5] or '') then", "if class ~= '' then", CLASSES),
     _lua("lib/dispatch", "a newer record waits apart", "      wait_apart(id)\n", "", CLASSES),
     _lua(
         "lib/fair", "no room without a class", "if room_of(pipeline) <= 0 then", "if pipeline_full(pipeline) then", CLASSES, CLASSES_MODEL
     ),
-    _lua("lib/waking", "a class that comes lets in who waited", "  ask_blocked()\nend", "end", CLASSES, CLASSES_MODEL),
+    _lua("lib/waking", "a class that comes lets in who waited", "    ask_blocked()\n  end)", "  end)", CLASSES, CLASSES_MODEL),
     _lua("lib/hints", "taken back where it was sent", "queue_of(job.class or ''), 1", "QUEUE, 1", CLASSES),
     _lua("lib/reasons", "nobody knows it", "slots_for(pipeline, 'slots') == 0", "false", CLASSES),
     _lua("lib/reasons", "not: their slots are busy", "slots_for(pipeline, 'slots') == 0", "slots_for(pipeline, 'free') == 0", CLASSES),
     _py(
         "worker/start",
         "a worker consumes its class's queue",
-        "        sender.app.amqp.queues.select_add(class_queue(sender.app, sender.app.worker_class.name))\n",
+        "        sender.app.amqp.queues.select_add(own_class_queue(sender.app))\n",
         "",
         FLEET,
     ),
-    _py("worker/lease", "a worker says its class", ", kind=app.worker_class", "", FLEET),
-    _py("jobs/executor", "a worker says what it knows", ", pipelines=pipelines)", ")", CLASSES),
+    _py("worker/lease", "a worker says its class", "            kind=app.worker_class,\n", "", FLEET),
+    _py("jobs/executor", "a worker says what it knows", ", pipelines=pipelines,", ",", CLASSES),
     _py("pipelines", "the schema is of the class", "(schema, *sorted(names))", "(1, *sorted(names))", CLASSES),
-    _py("pipelines", "the pool is of the class", 'f"{pool};{text}"', "text", CLASSES),
+    _py("pipelines", "the pool is of the class", 'f"{shown(pool)};{text}"', "text", CLASSES),
     # -- one end
     _lua("finish", "the same answer when it is repeated", "local ended = job and job.ended_fence == fence and", "local ended = false and"),
     _lua("finish", "a requested cancel wins", "if stopped(id, job) then", "if false then"),
@@ -699,7 +750,13 @@ GUARDS = (
     _lua("finish", "a newer record is for newer workers", "tonumber(of_schema or '1') > schema", "false", NEXT),
     _lua("finish", "what the worker does not know", "if not at or message", "at = at or 0\n  if message", NEXT),
     _lua("finish", "what is of another class", "if class ~= '' and class ~=", "if false and class ~=", NEXT),
-    _lua("finish", "one job for one process", "local at = not record and may_run", "local at = may_run", NEXT),
+    _lua(
+        "finish",
+        "one job for one process",
+        "local at = not record and POOL == own_pool and may_run",
+        "local at = POOL == own_pool and may_run",
+        NEXT,
+    ),
     _lua("finish", "the same next job when it is repeated", ", {}, unpack(handed_over())}", ", {}}", NEXT),
     _lua("finish", "the time of its pipeline", "tonumber(string.match(pipelines, '^%d+', at + 1))", "math.huge", NEXT),
     _lua("lib/queue", "a lost hint gives its slot back", "  unhint(id, job)\n  redis.call('HSET'", "  redis.call('HSET'", NEXT),
@@ -890,14 +947,14 @@ GUARDS = (
         WORKER,
     ),
     # -- slots
-    _lua("lib/dispatch", "the cap over all workers", "(tonumber(known[5]) or CAP) - taken", "1e9"),
-    _lua("lib/dispatch", "one cap for all processes", "(tonumber(known[5]) or CAP)", "CAP", CAP),
-    _lua("lib/reserve", "one cap for all processes, when somebody asks", "tonumber(known[2] or CAP)", "CAP", CAP),
+    _lua("lib/dispatch", "the cap over all workers", "cap - taken)", "1e9)"),
+    _lua("lib/dispatch", "one cap for all processes", "cap_of_pool(known[5])", "CAP", CAP),
+    _lua("lib/reserve", "one cap for all processes, when somebody asks", "cap_of_pool(known[2])", "CAP", CAP),
     _py(
         "jobs/pipeline_limits",
         "the default is nobody's wish",
-        'if "max_concurrent_jobs" not in settings.model_fields_set:',
-        "if False:",
+        'if "max_concurrent_jobs" in settings.model_fields_set:',
+        "if True:",
         CAP,
     ),
     _py("store/contract", "an unknown argument is refused", "        if given:\n", "        if False:\n", SCRIPTS),
@@ -907,8 +964,8 @@ GUARDS = (
     _lua(
         "lib/dispatch",
         "nor do they count against the cap",
-        "or CAP) - taken)",
-        "or CAP) - taken - stranded)",
+        "cap - taken)",
+        "cap - taken - stranded)",
         DEAD,
     ),
     _lua(
@@ -957,7 +1014,7 @@ GUARDS = (
     _lua("park", "a cancel wins", "if job.cancel_requested or job.deadline_passed then", "if false then", PARKING),
     _lua("park", "a tenant's most", ">= most and not", ">= 1e9 and not", PARKING),
     _lua("park", "the wait of an earlier run is the same one", "if again then till = known[3] end", "", PARKING),
-    _lua("park", "who knows of no waits does not run it", "'schema', FOR_WAITS, ", "", PARKING),
+    _lua("park", "who knows of no waits does not run it", "'schema', int(schema), ", "", PARKING),
     _lua("park", "a signal that is there wakes it", "if there then", "if false then", PARKING),
     _lua("signal", "another's job is unknown", "not job or not is_of(job, tenant, workspace) or", "not job or", PARKING),
     _lua("signal", "an id used again is another job", " or (order ~= '' and order ~= job.order)", "", JOB_SIGNALS),
@@ -1223,8 +1280,8 @@ GUARDS = (
     _lua(
         "rescue",
         "leases that end at once are many",
-        "if worked_enough() then break end\n  local job = load(id)\n  if job and job.status == 'running'",
-        "local job = load(id)\n  if job and job.status == 'running'",
+        "if worked_enough() then break end\n    local job = load(id)\n    if job and job.status == 'running'",
+        "local job = load(id)\n    if job and job.status == 'running'",
         HOLDS,
     ),
     _py(
@@ -1238,7 +1295,7 @@ GUARDS = (
     _lua("reconcile", "a page ends with its work", "looked_at < #ids and not worked_enough() do", "looked_at < #ids do", RECONCILE),
     _lua("reconcile", "the next page begins where this one stopped", "orders[looked_at] or", "orders[#orders] or", RECONCILE),
     _lua("reconcile", "a hint is a slot", " or share.n > 0 and hinted_tenants()[tenant]}", "}", RECONCILE),
-    _lua("reconcile", "no slots that nobody has", "if not found.holds and share.n ~= 0 then", "if false then", RECONCILE),
+    _lua("reconcile", "no slots that nobody has", "if not found.holds and share.n ~= 0 and POOL == '' then", "if false then", RECONCILE),
     _py("operation/maintenance", "a tick has its end", "while looked_at < self.most:", "while True:", RECONCILE),
     _py("operation/maintenance", "a lease that came back is counted", "        if jobs:\n", "        if not self:\n", RECONCILE),
     _lua("submit_batch", "one large batch a second", "if wait > 0 then return {'rate', 'batch', '1', int(wait)} end", "", BATCHES),
@@ -1266,7 +1323,7 @@ GUARDS = (
     _py("jobs/batches", "dependencies of a batch", "> MAX_DEPENDENCIES:", "> MAX_DEPENDENCIES * MAX_JOBS:", BATCHES),
     _lua("lib/dispatch", "dispatches of a script", "math.min(free_slots(), DISPATCHES_MOST)", "free_slots()", HOLDS),
     _lua("lib/fair", "workspaces that come back are many", "while room > 0 and not worked_enough() do", "while room > 0 do", HOLDS),
-    _lua("lib/waking", "those of a pipeline without a cap, too", "  -- came that knows them.\n  ask_blocked()\n", "", HOLDS),
+    _lua("lib/waking", "those of a pipeline without a cap, too", "    -- came that knows them.\n    ask_blocked()\n", "", HOLDS),
     _lua("set_limits", "tenants that wait are many", "if worked_enough() then", "if false then", HOLDS),
     _lua("set_limits", "each of them is let in", "add_all(K.parked(), later)", "", HOLDS),
     _lua("schedule_fire", "runs that it cancels are many", "if worked_enough() then break end", "", SCHEDULES),
@@ -1283,7 +1340,7 @@ GUARDS = (
     _lua("lib/starting", "the first start stays", "job.first_started_at or job.started_at or int(NOW)", "int(NOW)", STORE),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "the present goes back with a clock that was put right", "and now ~= present() then", "and now > present() then", NEW),
-    _lua("lib/fair", "a newcomer gains nothing from another's correction", "PEAK + entry", "now + entry", FAIR),
+    _lua("lib/fair", "a newcomer gains nothing from another's correction", "here.peak + entry", "now + entry", FAIR),
     _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or share.time", "newcomer and now or share.time", NEW),
     _lua("lib/fair", "who was never served is a newcomer still", "newcomer = waits or ", "newcomer = ", NEW),
     _lua("lib/fair", "a newcomer keeps its place", "waits and share.entry > 0 and share.entry or ", "", NEW),
@@ -1313,15 +1370,15 @@ GUARDS = (
     _lua(
         "lib/worker_lost",
         "a lost job goes first",
-        "  if job.ran_until then redis.call('ZADD', K.lost()",
-        "  if false then redis.call('ZADD', K.lost()",
+        "  if job.ran_until then\n    local before",
+        "  if false then\n    local before",
         DEAD,
     ),
     _lua(
         "lib/worker_lost",
         "one that crashed does not",
-        "  if job.ran_until then redis.call('ZADD', K.lost()",
-        "  do redis.call('ZADD', K.lost()",
+        "  if job.ran_until then\n    local before",
+        "  do\n    local before",
         DEAD,
     ),
     _lua(
@@ -1352,7 +1409,7 @@ GUARDS = (
     _lua("lib/fair", "all lost jobs that may start are first", "until not dropped or worked_enough()", "until true", MEET),
     _lua("lib/dispatch", "what came before leaves some work", "spent.commands = math.min(spent.commands, WORK_MOST / 2)", "", MEET),
     _lua("lib/queue", "hints of cancelled jobs are taken back", "    take_back(id, job)\n    slot_freed", "    slot_freed", FAIR),
-    _lua("submit", "a job that may start is dispatched at once", "ENTERED and admit() or {}", "{}", STORE),
+    _lua("submit", "a job that may start is dispatched at once", "read_once.entered and admit() or {}", "{}", STORE),
     _py("store/scripts", "a function keeps nothing from one call to the next", 'value != "{}" and ', "", "tests/integration/test_wire.py"),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
@@ -1360,8 +1417,8 @@ GUARDS = (
     _lua(
         "lib/fair",
         "being idle saves up no credit",
-        "math.max(share.time, PEAK + ",
-        "math.min(share.time, PEAK + ",
+        "math.max(share.time, here.peak + ",
+        "math.min(share.time, here.peak + ",
         FAIR,
     ),
     _lua("lib/fair", "shares are by the time that was used", "= used - tonumber(job.charged", "= 0 * tonumber(job.charged", FAIR),
@@ -1979,7 +2036,7 @@ GUARDS = (
     _py(
         "worker/start",
         "tasks that are no jobs may have any pool",
-        "JOBS_QUEUE in worker.app.amqp.queues.consume_from and not issubclass",
+        "takes_jobs(worker.app) and not issubclass",
         "not issubclass",
         COMMANDS,
     ),
@@ -2131,7 +2188,7 @@ GUARDS = (
         LAST,
     ),
     _lua("lib/reserve", "slots that can run it are free", "free = free and math.min(free, slots_for(pipeline, 'free'))", "", LAST),
-    _lua("lib/reserve", "runs count where they run", "slots[worker] and (class_of[worker] or '') or 'gone'", "''", LAST),
+    _lua("lib/reserve", "runs count where they run", "slots[known[1] or ''] and (class_of[known[1] or ''] or '') or 'gone'", "''", LAST),
     _lua("lib/dispatch", "what this script gave counts", "if held then held[class] = (held[class] or 0) + 1 end", "", LAST, CLASSES_MODEL),
     _lua(
         "lib/fair", "who waits for a last slot goes on elsewhere", "        waiting = waiting + 1\n", "        passed = passed + 1\n", LAST
@@ -3100,7 +3157,7 @@ GUARDS = (
     ),
     _py("web/api/jobs", "a job of the history is its owner's", "get(path.job_id, caller().whose))", "get(path.job_id))", HISTORY_API),
     # -- metrics
-    _py("operation/metrics", "slots are within the cap", "min(now.capacity, cap)", "now.capacity", METRICS),
+    _py("operation/metrics", "slots are within the cap", "here.within(cap)", "here.capacity", METRICS),
     _py("operation/metrics", "the largest are kept", "key=lambda name: (-size[name], name)", "key=lambda name: name", METRICS),
     _py("operation/metrics", "series are bounded", "elif (one := one + at_once[tenant]) <= most // 2:", "else:", METRICS),
     _py(

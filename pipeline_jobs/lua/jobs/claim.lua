@@ -21,19 +21,16 @@ if tonumber(job.schema or '1') > schema then
   wait_apart(id)
   return {'no', 'schema', {}}
 end
-if (job.pool or '') ~= pool then
-  -- Somebody has moved the message: as for a pipeline that is not known.
+-- As if the hint had not been sent: the job waits in its lane again, for a worker of its pool, or of a class that knows its pipeline.
+local function refuse(why)
   hint_lost(id, job)
-  return {'no', 'pool', admit()}
+  return {'no', why, admit()}
 end
+if (job.pool or '') ~= pool then return refuse('pool') end
 local known, longest = false, run_ms
 for i = 1, #pipelines, 2 do
   if pipelines[i] == job.pipeline or pipelines[i] == '*' then known, longest = true, tonumber(pipelines[i + 1]) or longest end
 end
-if not known then
-  -- As if the hint had not been sent: the job waits in its lane again, for a worker of a class that knows its pipeline.
-  hint_lost(id, job)
-  return {'no', 'pipeline', admit()}
-end
+if not known then return refuse('pipeline') end
 start_run(id, job, worker, run, longest)
 return answer()
