@@ -176,6 +176,8 @@ class Batches:
         TenantContext(new.tenant_id, new.workspace_id)
         durably = self._client.guard.check()
         packed, wrong = self._pack(new.jobs)
+        if packed.pooled:
+            self._client.gate.check()
         once = None
         if idempotency_key is not None:
             forms = forms_of_batch(new.tenant_id, new.workspace_id, new.metadata, list(new.jobs))
@@ -333,14 +335,18 @@ class _Packed:
     numbers: list[int]
     items: list[list[Any]]
     common: list[Any]
+    #: Some need other pools than `default`.
+    pooled: bool = False
 
     @classmethod
     def of(cls, numbers: list[int], items: list[list[Any]], kinds: list[_Kind]) -> _Packed:
-        if len(set(kinds)) == 1:
-            return cls(numbers, items, _kind_fields(kinds[0]))
+        different = set(kinds)
+        pooled = any(start for *_, start in different)
+        if len(different) == 1:
+            return cls(numbers, items, _kind_fields(kinds[0]), pooled)
         for item, kind in zip(items, kinds, strict=True):
             item.extend(_kind_fields(kind))
-        return cls(numbers, items, [])
+        return cls(numbers, items, [], pooled)
 
     def without(self, places: set[int]) -> _Packed:
         left = [place for place in range(len(self.numbers)) if place not in places]

@@ -238,6 +238,10 @@ def _canary(store: Store, most: float, now: int) -> Iterator[Found]:
     # While all slots are busy, the running jobs are the proof.
     if late and load_now.default.leases < load_now.default.capacity:
         yield Found("canary_late", f"the last one came back {late}")
+    for pool in load_now.pools[1:]:
+        age = pool.canary_seconds
+        if pool.slots and age is not None and age > most and pool.leases < pool.capacity:
+            yield Found("canary_late", f"that of the pool {pool.pool} came back {age:.0f} s ago")
 
 
 def _late(store: Store, duty: str, most: float, now: int) -> str | None:

@@ -188,6 +188,8 @@ def _pool(now: PoolFigures, cap: int) -> Iterator[Gauge]:
     yield "pipeline_pool_running", "Running jobs of a pool: one of its workers holds their lease.", labels, now.leases
     waiting = sum(n for reason, n in now.reasons.items() if reason not in held)
     yield "pipeline_pool_queued", "Jobs that could start and wait for a slot of a pool.", labels, waiting
+    if now.canary_seconds is not None:
+        yield "pipeline_pool_canary_age_seconds", "Time since the last canary job of a pool completed.", labels, now.canary_seconds
     yield "pipeline_pool_oldest_queued_age_seconds", "How long the first of those has been waiting.", labels, now.ready_seconds
 
 

@@ -172,7 +172,7 @@ KEYS: dict[str, Key] = {
         "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."
     ),
     "reconciled": Key("reconciled", "string `status order`", "Up to where the live jobs were looked at. Left by the last page of a pass."),
-    "canary": Key("canary", "string id", "The canary job that is on its way."),
+    "canary": Key("canary@", "string id", "The canary job that is on its way in a pool."),
     "secret": Key("secret", "string", "Key that signs links, drawn once, unless a setting gives one."),
     "endpoints": Key("webhook_endpoints", "zset order->id", "All webhook endpoints. A member goes with its endpoint."),
     "tenant_endpoints": Key("webhook_endpoints:{}", "zset order->id", "Those of a tenant."),
@@ -221,7 +221,7 @@ KEYS: dict[str, Key] = {
     "audit_ordered": Key("audit_ordered", "string id", "The newest row that was put there as it was written."),
     "audit_unordered": Key("audit_unordered", "string", "Some rows are not in that order: a process of the version before wrote them."),
     "audit_last": Key("audit_last", "string id", "The id of its newest row: all streams have one order."),
-    "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
+    "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness; when a canary came back."),
 }
 
 

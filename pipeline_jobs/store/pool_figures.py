@@ -31,6 +31,8 @@ class PoolFigures:
     reasons: dict[str, int] = field(default_factory=dict)
     #: How long the first of those has been waiting that no limit of its tenant or pipeline holds back, in seconds; 0: there is none.
     ready_seconds: float = 0.0
+    #: How long ago its canary came back; None: none has.
+    canary_seconds: float | None = None
 
     def within(self, cap: int | None = None) -> int:
         """Jobs that can run at once. :param cap: where nobody has set one; None: there is none."""
@@ -39,7 +41,12 @@ class PoolFigures:
 
 
 #: How many commands `ask` sends for a pool.
-COMMANDS = 7
+COMMANDS = 8
+
+
+def heartbeat_of(pool: str) -> str:
+    """The heartbeat of a pool's canary, by its part of the key."""
+    return f"canary:{pool}" if pool else "canary"
 
 
 def ask(store: Reader, pipe: Any) -> list[str]:
@@ -51,6 +58,7 @@ def ask(store: Reader, pipe: Any) -> list[str]:
         pipe.zcard(keys("hints"))
         pipe.mget(keys("capacity"), keys("max_concurrent_jobs"))
         pipe.zrange(keys("workers"), 0, -1, withscores=True)
+        pipe.get(keys("heartbeat", heartbeat_of(name)))
         for table in ("slots", "running", "class_of"):
             pipe.hgetall(keys(table))
     return names
@@ -63,11 +71,12 @@ def read(names: Sequence[str], replies: Sequence[Any], now_ms: float) -> list[Po
 
 def _each(names: Sequence[str], replies: Sequence[Any], now_ms: float) -> Iterator[PoolFigures]:
     for number, name in enumerate(names):
-        leases, hinted, (capacity, cap), announced, *tables = replies[number * COMMANDS : (number + 1) * COMMANDS]
+        leases, hinted, (capacity, cap), announced, sang, *tables = replies[number * COMMANDS : (number + 1) * COMMANDS]
         live = [worker for worker, until in announced if until >= now_ms]
         slots, running, kinds = ({worker: table[worker] for worker in live if worker in table} for table in tables)
+        most, age = int(cap) if cap else None, max(0.0, (now_ms - float(sang)) / 1000) if sang else None
         yield PoolFigures(
-            name, leases, hinted, int(capacity or 0), int(cap) if cap else None, _numbers(slots, live), _numbers(running, live), kinds
+            name, leases, hinted, int(capacity or 0), most, _numbers(slots, live), _numbers(running, live), kinds, canary_seconds=age
         )
 
 

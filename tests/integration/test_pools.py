@@ -8,13 +8,17 @@ import pytest
 
 from pipeline_jobs.events.log import read
 from pipeline_jobs.exceptions import ConfigurationError, PublishError
-from pipeline_jobs.job import SCHEMA
+from pipeline_jobs.job import SCHEMA, NewJob
 from pipeline_jobs.jobs import signals
+from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.executor import Ending
+from pipeline_jobs.jobs.pool_gate import CellUpgrading
+from pipeline_jobs.operation import canary, conditions
 from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.operation.scaling import scaling
 from pipeline_jobs.pipelines import NoParams, Pipeline, Stage
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import presence
 from pipeline_jobs.store.figures import scrape
 from pipeline_jobs.store.runs import Taker
 from pipeline_jobs.store.store import ClaimRefused
@@ -397,3 +401,43 @@ def test_what_waits_and_runs_in_a_pool_is_shown_by_pool(pools: Pools) -> None:
     text = StoreMetrics(pools.cell.store, settings).text().decode()
     assert 'pipeline_pool_queued{pool="gpu"} 3.0' in text
     assert 'pipeline_pool_slots{pool="default"} 3.0' in text
+
+
+def test_each_pool_with_workers_has_a_canary(pools: Pools) -> None:
+    pools.cell.client.registry.register(canary.PIPELINE)
+    sings = canary.Canary(pools.cell.client, 60)
+    assert sings.run_once() == {"returned": 0, "sent": 1}
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    assert sings.run_once() == {"returned": 0, "sent": 1}, "that of the pool that has workers by now"
+    keys = pools.cell.store.keys_of_pools()[1]
+    job = pools.cell.client.get(str(pools.cell.store.client.get(keys("canary"))))
+    assert (job.pool, pools.run(job, "gpu").ending) == ("gpu", Ending.COMPLETED)
+    assert sings.run_once()["returned"] == 1
+    assert [pool.canary_seconds is None for pool in scrape(pools.cell.store).pools] == [True, False]
+    pools.cell.store.client.set(keys("heartbeat", "canary:gpu"), 1)
+    pools.cell.store.set_text(str(pools.cell.store.now()), "heartbeat", "canary")
+    found = conditions.look(pools.cell.store, pools.cell.settings, {}).found
+    assert [one.detail.partition(" came")[0] for one in found if one.name == "canary_late"] == ["that of the pool gpu"]
+
+
+def test_while_a_process_of_an_earlier_version_is_there_no_job_that_needs_pools_is_accepted(pools: Pools) -> None:
+    store = pools.cell.store
+    presence.announce(store, "old@host/1", presence.About("maintenance"))
+    for submit in (lambda: pools.submit(), lambda: Batches(pools.cell.client).create(NewBatch([NewJob(pipeline="heard")]))):
+        with pytest.raises(CellUpgrading, match="old@host"):
+            submit()
+    assert pools.submit("sleep").reason == "fair_share", "others are"
+    presence.announce(store, "old@host/1", presence.About("maintenance", schema=SCHEMA))
+    assert pools.submit().schema == SCHEMA
+
+
+def test_a_batch_of_jobs_of_several_pools_waits_in_each(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    jobs = [NewJob(pipeline=name, tenant_id="acme") for name in ("film", "heard", "sleep", "heard")]
+    Batches(pools.cell.client).create(NewBatch(jobs, tenant_id="acme"))
+    assert (len(pools.hints("jobs")), len(pools.hints("jobs.gpu"))) == (1, 1)
+    assert differences(pools.cell.store) == []
+    Batches(pools.cell.client).create(NewBatch([NewJob(pipeline="heard", tenant_id="acme")] * 3, tenant_id="acme"))
+    assert differences(pools.cell.store) == []
