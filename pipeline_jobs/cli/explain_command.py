@@ -62,6 +62,7 @@ def _place(job: Job) -> tuple[str, ...]:
     """Where it stands in the queue, and what else it waits for."""
     queue = job.queue or {}
     return (
+        f"It waits in the pool {queue['pool']}." if queue.get("pool") else "",
         f"Position {queue['position']}." if queue.get("position") else "",
         f"The limit is {queue['limit']}." if queue.get("limit") is not None else "",
         f"It may start in about {queue['eta_seconds']:.0f} s." if queue.get("eta_seconds") is not None else "",

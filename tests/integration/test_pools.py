@@ -68,7 +68,9 @@ def test_a_job_waits_for_a_worker_of_its_pool_while_others_are_idle(pools: Pools
     pools.slots("", 5)
     job = pools.submit("heard")
     assert pools.why(job) == "no_worker_for_pool"
-    assert (pools.cell.client.describe(job.job_id).queue or {})["eta_seconds"] is None
+    assert pools.cell.client.describe(job.job_id).queue == {
+        "position": 1, "reason": "no_worker_for_pool", "limit": None, "current": None, "eta_seconds": None, "pool": "gpu",
+    }  # fmt: skip
     pools.slots("gpu", 1)
     assert (pools.hints("jobs.gpu"), pools.hints("jobs")) == ([job.job_id], [])
     assert pools.why(pools.submit("heard")) == "fair_share"

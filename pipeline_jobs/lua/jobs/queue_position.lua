@@ -2,9 +2,9 @@
 -- The position of a queued job, why it waits, and about how long.
 --@args id
 --@settings admits
---@reply reason position limit current eta
+--@reply reason position limit current eta pool
 -- Nothing: the job does not wait, or its record is damaged. position: this job and those of its tenant that start before it; other tenants count in the estimate
--- only. limit, current, eta (seconds until it should start) may be ''.
+-- only. limit, current, eta (seconds until it should start) may be ''. pool: in which it waits ('': `default`).
 local job = load(id)
 if not job or job.status ~= 'queued' or not job.order then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
@@ -15,7 +15,7 @@ here.fleet = known[2] or ''
 local running, hinted = redis.call('ZCARD', K.leases()) - stranded, redis.call('ZCARD', K.hints())
 local slots = math.min(live_slots(), slots_for(job.pipeline, 'slots'))
 local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
-if not rank then return {job.reason or 'fair_share', '0', '', '', ''} end
+if not rank then return {job.reason or 'fair_share', '0', '', '', '', job.pool or ''} end
 
 -- The workspaces of a tenant take turns: before this one starts, each other workspace starts about as many jobs, or all it has.
 local ahead = rank
@@ -67,4 +67,4 @@ local function seconds_left()
   if pipe.cap then ms = math.max(ms, pipe.cap > 0 and (own + takes) * (1 + redis.call('ZCARD', K.blocked(job.pipeline))) / pipe.cap or 1e15) end
   return ms < 1e12 and string.format('%.1f', ms / 1000) or ''
 end
-return {reason, int(ahead + 1), limit, current, seconds_left()}
+return {reason, int(ahead + 1), limit, current, seconds_left(), job.pool or ''}

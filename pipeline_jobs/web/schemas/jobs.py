@@ -273,6 +273,7 @@ class Queue(BaseModel):
     )
     current: int | None = Field(description="How many of them are in use.")
     eta_seconds: float | None = Field(description="Estimated time until the job starts, in seconds; null: unknown.")
+    pool: str = Field("default", description="The pool whose workers run its next stage. Absent: `default`.")
 
 
 class SignalWord(BaseModel):
