@@ -23,6 +23,7 @@ from pipeline_jobs.store.figures import scrape
 from pipeline_jobs.store.runs import Taker
 from pipeline_jobs.store.store import ClaimRefused
 from pipeline_jobs.tenants import TenantLimits
+from tests.integration.clock import set_clock, step_clock
 from tests.integration.conftest import Cell
 from tests.integration.fair_histories import pretend_it_took
 from tests.integration.pool_world import Pools
@@ -442,4 +443,32 @@ def test_a_batch_of_jobs_of_several_pools_waits_in_each(pools: Pools) -> None:
     assert (len(pools.hints("jobs")), len(pools.hints("jobs.gpu"))) == (1, 1)
     assert differences(pools.cell.store) == []
     Batches(pools.cell.client).create(NewBatch([NewJob(pipeline="heard", tenant_id="acme")] * 3, tenant_id="acme"))
+    assert differences(pools.cell.store) == []
+
+
+@pytest.mark.parametrize("first", ["a beat of another pool", "a rescue"])
+def test_a_gap_of_the_clock_ends_no_lease_and_no_hint_in_any_pool(pools: Pools, first: str) -> None:
+    pools.cell.store.rescue()
+    pools.slots("", 1)
+    pools.slots("gpu", 2)
+    running, hinted = pools.submit("heard"), pools.submit("heard")
+    run = pools.start(running, "gpu")
+    set_clock(pools.cell.store, 3_600_000)
+    done = pools.slots("", 1) if first == "a beat of another pool" else pools.cell.store.rescue()
+    assert done == []
+    assert pools.slots("gpu", 2, runs=(run,)) == ["ok"]
+    assert pools.cell.store.rescue() == []
+    assert (pools.seen(running).status, pools.seen(hinted).reason) == (JobStatus.RUNNING, "dispatched")
+    assert differences(pools.cell.store) == []
+
+
+def test_a_tenant_over_its_start_rate_comes_back_in_every_pool(pools: Pools) -> None:
+    pools.slots("", 5)
+    pools.slots("gpu", 5)
+    pools.cell.client.set_limits("acme", TenantLimits(start_rate=0.01))
+    film, heard = pools.submit("film"), pools.submit("heard")
+    assert [pools.why(job) for job in (film, heard)] == ["dispatched", "tenant_rate"]
+    step_clock(pools.cell.store, 200_000)
+    pools.cell.store.rescue()
+    assert pools.why(heard) == "dispatched"
     assert differences(pools.cell.store) == []
