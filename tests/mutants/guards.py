@@ -2021,7 +2021,7 @@ GUARDS = (
     _py("operation/flower_columns", "Flower bears that the store is away", "except StoreUnavailable:", "except KeyError:", FLOWER_CONFIG),
     _py("operation/flower_columns", "a stage can be searched", "        state.search_engine.upsert(task)\n", "", FLOWER_CONFIG),
     _py("operation/flower_columns", "RabbitMQ 4's default virtual host", 'if self.vhost == "/":', "if False:", INSTALLATIONS),
-    _py("operation/canary", "a canary's id says its cell", "{self.client.settings.cell:x}{CANARY_SUFFIX}", "0ca0a4b0", PREFIXES),
+    _py("operation/canary", "a canary's id says its cell", "{self.client.settings.cell:x}{_digits(pool)}{CANARY_SUFFIX}", "0ca0a4b0", PREFIXES),
     _py("jobs/batches", "an id of a batch's job says its cell", "{int(time.time())}_{cell:x}", "{int(time.time())}_0", PREFIXES),
     _py("worker/options", "an option that is none for jobs", "for name in sorted(given.keys() - ignored):", "for name in ():", OPTIONS),
     _py("worker/options", "an option of a canvas", "_NOTHING.union(CANVAS_OPTIONS, ", "_NOTHING.union((), ", OPTIONS),

@@ -14,8 +14,10 @@ if job.status ~= 'running' or job.fence ~= fence then
 end
 -- The run itself learns what became of its job.
 job.told_by_run = true
-discard(id, job, fence)
-if job.cancel_requested or job.deadline_passed then return {stopped(id, job), settle_and_admit()} end
+if job.cancel_requested or job.deadline_passed then
+  discard(id, job, fence)
+  return {stopped(id, job), settle_and_admit()}
+end
 local used = int(used_ms(job))
 record_segment(job, used)
 job.segments_ms = redis.call('HINCRBY', K.job(id), 'segments_ms', used)
