@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, OutOfMemory, UnknownPipeline, WorkerLost
 from pipeline_jobs.job import SCHEMA
-from pipeline_jobs.pools import ANYWHERE, DEFAULT, shown
+from pipeline_jobs.pools.pool_names import ANYWHERE, DEFAULT, shown
 from pipeline_jobs.runlog.secret_params import secrets_in, without_secrets
 from pipeline_jobs.stage import DEGRADED as DEGRADED  # whoever writes a pipeline asks here for what it is made of
 from pipeline_jobs.stage import WARNINGS as WARNINGS

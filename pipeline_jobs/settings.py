@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, ValidationError
 
 from pipeline_jobs import disk
 from pipeline_jobs.exceptions import ConfigurationError
-from pipeline_jobs.pools import PoolSettings
+from pipeline_jobs.pools.pool_settings import PoolSettings
 from pipeline_jobs.starting import OutsideSettings, Url, environment, is_of_service, server_url
 from pipeline_jobs.starting import setting as _setting
 

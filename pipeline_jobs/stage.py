@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pipeline_jobs.exceptions import ConfigurationError, PipelineJobsError, StageError, StopRun
-from pipeline_jobs.pools import ANYWHERE, DEFAULT, check, shown
+from pipeline_jobs.pools.pool_names import ANYWHERE, DEFAULT, check, shown
 
 if TYPE_CHECKING:
     from pipeline_jobs.context import JobContext

@@ -48,7 +48,7 @@ from pipeline_jobs.jobs.stage_times import StageTook, untold
 from pipeline_jobs.jobs.traced_run import log_fields, traced_run
 from pipeline_jobs.jobs.workdir import NoReporter, Workdir, context_of, workdir_of
 from pipeline_jobs.pipelines import Pipeline, Registry
-from pipeline_jobs.pools import DEFAULT
+from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.runlog import capture
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.stage import Hop, HopFailed, Parked, TooManyParked, pool_after

@@ -10,7 +10,7 @@ import structlog
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.pipelines import Pipeline
-from pipeline_jobs.pools import DEFAULT, shown
+from pipeline_jobs.pools.pool_names import DEFAULT, shown
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.store import Store
 

@@ -18,7 +18,7 @@ from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
 from pipeline_jobs.jobs.stage_times import StageTook, timed, untold
 from pipeline_jobs.pipelines import DEGRADED, WARNINGS, Pipeline, Stage
-from pipeline_jobs.pools import ANYWHERE
+from pipeline_jobs.pools.pool_names import ANYWHERE
 from pipeline_jobs.runlog import capture
 from pipeline_jobs.stage import Hop
 from pipeline_jobs.tracing import spans

@@ -15,7 +15,7 @@ from pipeline_jobs.exceptions import IdTaken, JobNotEnded, UnknownJob
 from pipeline_jobs.job import SCHEMA, NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Pipeline, Stage, register
-from pipeline_jobs.pools import ANYWHERE
+from pipeline_jobs.pools.pool_names import ANYWHERE
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import load
 from pipeline_jobs.store.keys import Keys

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pipeline_jobs.operation.canary import TENANT as CANARY
-from pipeline_jobs.pools import shown
+from pipeline_jobs.pools.pool_names import shown
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import TERMINAL, JobStatus, Reason
 from pipeline_jobs.store.figures import Scrape, Server, Unmoved, history, scrape

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline_jobs.jobs.pipeline_limits import MOST
 from pipeline_jobs.operation.metrics import HELD
-from pipeline_jobs.pools import DEFAULT
+from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import Reason
 from pipeline_jobs.store.figures import pool_of

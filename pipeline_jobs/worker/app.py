@@ -17,7 +17,7 @@ from pipeline_jobs import logs, pipelines
 from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
-from pipeline_jobs.pools import DEFAULT
+from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.starting import SCHEME, watched
 from pipeline_jobs.tracing import spans

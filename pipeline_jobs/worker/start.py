@@ -25,7 +25,7 @@ from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.files.drive import check as check_drive
 from pipeline_jobs.jobs.run import install_interrupt
-from pipeline_jobs.pools import DEFAULT, served, shown
+from pipeline_jobs.pools.pool_names import DEFAULT, served, shown
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.store.presence import refuse_other_queues

@@ -79,6 +79,7 @@ DEAD = "tests/integration/test_dead_workers.py"
 NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
 POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_pools_model.py"
+BORDERS = "tests/integration/test_pool_borders.py"
 ACROSS_POOLS = "tests/acceptance/test_pools.py"
 MEET = "tests/integration/test_meet.py"
 CLASSES_MODEL = "tests/integration/test_classes_model.py"
@@ -415,14 +416,14 @@ GUARDS = (
         "  local before = ''\n  local held",
         POOLS,
     ),
-    _lua("lib/requeueing", "after a hop it waits elsewhere", "if pool then go_to_pool(id, job, pool) end", "", POOLS),
-    _lua("lib/requeueing", "a hop teaches how long a segment takes", "why == 'hop' and 'completed'", "nil", POOLS),
-    _lua("lib/ending", "a job ran in all its segments", "used + (job.segments_ms or 0)", "used", POOLS),
+    _lua("lib/requeueing", "after a hop it waits elsewhere", "if pool then go_to_pool(id, job, pool) end", "", BORDERS),
+    _lua("lib/requeueing", "a hop teaches how long a segment takes", "why == 'hop' and 'completed'", "nil", BORDERS),
+    _lua("lib/ending", "a job ran in all its segments", "used + (job.segments_ms or 0)", "used", BORDERS),
     _lua("lib/reasons", "nobody serves the pool", "POOL == '' and 'no_worker' or 'no_worker_for_pool'", "'no_worker'", POOLS),
-    _lua("advance", "a cancel ends it at the border", "if job.cancel_requested or job.deadline_passed then", "if false then", POOLS),
-    _lua("advance", "a segment is used time", "record_segment(job, used)\n", "", POOLS),
+    _lua("advance", "a cancel ends it at the border", "if job.cancel_requested or job.deadline_passed then", "if false then", BORDERS),
+    _lua("advance", "a segment is used time", "record_segment(job, used)\n", "", BORDERS),
     _lua("finish", "a job of its own pool", "POOL == own_pool and ", "", POOLS),
-    _lua("park", "it goes on in the pool of the stage behind", "'signal', message, pool)", "'signal', message)", POOLS),
+    _lua("park", "it goes on in the pool of the stage behind", "'signal', message, pool)", "'signal', message)", BORDERS),
     _lua("announce", "a worker has slots in its pool", "use_pool(pool ~= '' and ':' .. pool or '')", "", POOLS),
     _lua(
         "set_limits",
@@ -433,14 +434,14 @@ GUARDS = (
     ),
     _lua("recount", "slots in other pools", "for tenant, n in pairs(in_others) do", "for tenant, n in pairs({}) do", POOLS),
     _lua("reconcile", "a place is one of its pool", "    use_pool(pool_of(job))\n    if not", "    if not", POOLS),
-    _py("jobs/stage_runs", "no stage of another pool runs", "if others and kept is None:", "if False:", POOLS),
-    _py("jobs/outputs", "a border has its own limit", "self._hop_bytes if self._must(stage) else self._most", "self._most", POOLS),
-    _py("jobs/outputs", "what was published does not cross", "if must and published:", "if False:", POOLS),
-    _py("jobs/executor", "what is not kept does not cross", "if isinstance(lack, HopFailed):", "if False:", POOLS),
-    _py("jobs/executor", "what cannot be kept is the machine's fault", "if lack is not None:", "if False:", POOLS),
-    _py("jobs/client", "a retry starts where it failed", ".start(len(outputs_of(again.outputs)))", ".start()", POOLS),
+    _py("jobs/stage_runs", "no stage of another pool runs", "if others and kept is None:", "if False:", BORDERS),
+    _py("jobs/outputs", "a border has its own limit", "self._hop_bytes if self._must(stage) else self._most", "self._most", BORDERS),
+    _py("jobs/outputs", "what was published does not cross", "if must and published:", "if False:", BORDERS),
+    _py("jobs/executor", "what is not kept does not cross", "if isinstance(lack, HopFailed):", "if False:", BORDERS),
+    _py("jobs/executor", "what cannot be kept is the machine's fault", "if lack is not None:", "if False:", BORDERS),
+    _py("jobs/client", "a retry starts where it failed", ".start(len(outputs_of(again.outputs)))", ".start()", BORDERS),
     _py("pipelines", "who knows no pools refuses it", ', "schema": SCHEMA}', "}", POOLS),
-    _py("stage", "what crosses must be reusable", "if not stage.reusable:", "if False:", POOLS),
+    _py("stage", "what crosses must be reusable", "if not stage.reusable:", "if False:", BORDERS),
     _py("worker/start", "a worker serves one pool", "if len(found) > 1:", "if False:", ACROSS_POOLS),
     _py("worker/lease", "a worker says its pool", "            pool=app.serves,\n", "", ACROSS_POOLS),
     _lua("claim", "with no wait", "  hint_lost(id, job)\n", "  unhint(id, job)\n  wait_apart(id)\n", CLASSES),
@@ -2021,7 +2022,13 @@ GUARDS = (
     _py("operation/flower_columns", "Flower bears that the store is away", "except StoreUnavailable:", "except KeyError:", FLOWER_CONFIG),
     _py("operation/flower_columns", "a stage can be searched", "        state.search_engine.upsert(task)\n", "", FLOWER_CONFIG),
     _py("operation/flower_columns", "RabbitMQ 4's default virtual host", 'if self.vhost == "/":', "if False:", INSTALLATIONS),
-    _py("operation/canary", "a canary's id says its cell", "{self.client.settings.cell:x}{_digits(pool)}{CANARY_SUFFIX}", "0ca0a4b0", PREFIXES),
+    _py(
+        "operation/canary",
+        "a canary's id says its cell",
+        "{self.client.settings.cell:x}{_digits(pool)}{CANARY_SUFFIX}",
+        "0ca0a4b0",
+        PREFIXES,
+    ),
     _py("jobs/batches", "an id of a batch's job says its cell", "{int(time.time())}_{cell:x}", "{int(time.time())}_0", PREFIXES),
     _py("worker/options", "an option that is none for jobs", "for name in sorted(given.keys() - ignored):", "for name in ():", OPTIONS),
     _py("worker/options", "an option of a canvas", "_NOTHING.union(CANVAS_OPTIONS, ", "_NOTHING.union((), ", OPTIONS),

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from flask import Response
 
 from pipeline_jobs.operation import scaling as figures
-from pipeline_jobs.pools import DEFAULT_NAME
+from pipeline_jobs.pools.pool_names import DEFAULT_NAME
 from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.http.routes import Routes
