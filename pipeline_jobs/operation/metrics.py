@@ -145,8 +145,8 @@ def _gauges(now: Scrape, settings: Settings) -> Iterator[Gauge]:
     yield from _jobs(now)
     here = now.pools[0]
     cap = settings.max_concurrent_jobs if here.most is None else here.most
-    slots = "Jobs that can run at once: slots of the live workers of the pool `default`, within its cap."
-    yield "pipeline_slots", slots, {}, here.within(cap)
+    what = "Jobs that can run at once: slots of the live workers of the pool `default`, within its cap."
+    yield "pipeline_slots", what, {}, here.within(cap)
     yield "pipeline_max_concurrent_jobs", "The cap of the pool `default` on jobs that run at once.", {}, cap
     for pool in now.pools:
         yield from _pool(pool, cap)
