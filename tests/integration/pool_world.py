@@ -35,7 +35,9 @@ class Pools:
         self.executors = {pool: self.executor(pool) for pool in WORKERS}
 
     def executor(self, pool: str) -> Executor:
-        made = Executor(self.cell.store, self.cell.client.registry, self.cell.settings, self.artifacts, links=SignalLinks("http://x", str))
+        made = Executor(
+            self.cell.store, self.cell.client.registry, self.cell.settings, self.artifacts, links=SignalLinks("http://x", lambda: "k")
+        )
         made.pool = pool
         return made
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline_jobs.cli.operator_commands import _worker_rows
 from pipeline_jobs.job import SCHEMA, NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.jobs.pool_gate import CellUpgrading
 from pipeline_jobs.operation import canary, conditions
 from pipeline_jobs.operation.metrics import StoreMetrics
+from pipeline_jobs.operation.roll import roll
 from pipeline_jobs.operation.scaling import scaling
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import presence
@@ -59,7 +62,14 @@ def test_a_worker_takes_no_job_of_another_pool(pools: Pools) -> None:
 def test_a_worker_of_the_version_before_refuses_it(pools: Pools) -> None:
     pools.slots("", 1)
     job = pools.submit()
-    args = {"id": job.job_id, "fence": pools.seen(job).fence, "worker": "c1", "run": "r", "run_ms": 9, "pipelines": [("*", "")]}
+    args: dict[str, Any] = {
+        "id": job.job_id,
+        "fence": pools.seen(job).fence,
+        "worker": "c1",
+        "run": "r",
+        "run_ms": 9,
+        "pipelines": [("*", "")],
+    }
     assert pools.cell.store.run("claim", schema=SCHEMA - 1, **args).why == "schema"
 
 
@@ -278,3 +288,12 @@ def test_a_tenant_over_its_start_rate_comes_back_in_every_pool(pools: Pools) -> 
     pools.cell.store.rescue()
     assert pools.why(heard) == "dispatched"
     assert differences(pools.cell.store) == []
+
+
+def test_the_roll_and_the_command_line_say_which_pool_a_worker_serves(pools: Pools) -> None:
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    pools.start(pools.submit("heard"), "gpu")
+    found = {row.name: row for row in roll(pools.cell.store)}
+    assert {name: (row.pool, row.slots, len(row.jobs)) for name, row in found.items()} == {"c1": ("default", 1, 0), "g1": ("gpu", 1, 1)}
+    assert _worker_rows(found["g1"])[0][1] == "jobs (gpu)"

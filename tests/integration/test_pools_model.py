@@ -11,6 +11,7 @@ from typing import ClassVar
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from pipeline_jobs.job import Job
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
@@ -88,6 +89,7 @@ def test_in_each_pool_three_tenants_have_slot_time_by_their_weights(cell: Settin
         for pool in POOLS:
             job = one.client.get(waiting[pool].pop(0))
             run = one.store.claim(job.job_id, job.fence, worker=f"w{pool}", run="r", pool=pool)
+            assert isinstance(run, Job)
             ms = RUN_MS[pool][job.tenant_id]
             pretend_it_took(one, job.job_id, ms)
             used[pool][job.tenant_id] += ms
