@@ -40,18 +40,11 @@ def shown(pool: str | None) -> str:
     return pool or DEFAULT_NAME
 
 
-def read_name(text: str) -> str:
-    """The pool that a person names. :raises ConfigurationError: there can be none of this name."""
-    if text in (DEFAULT, DEFAULT_NAME):
-        return DEFAULT
-    check(text, "pool")
-    return text
-
-
 def served(queues: Iterable[str], jobs: str) -> list[str]:
     """The pools whose queues are among these.
 
     :param jobs: the queue of the pool `default`; that of the pool X is `{jobs}.X`, and behind both may stand a class.
     """
     found = {DEFAULT} if jobs in queues else set()
-    return sorted(found | {name for name in (queue.removeprefix(f"{jobs}.") for queue in queues if queue != jobs) if is_pool(name)})
+    behind = (queue.removeprefix(f"{jobs}.") for queue in queues if queue.startswith(f"{jobs}."))
+    return sorted(found | {name for name in behind if is_pool(name)})

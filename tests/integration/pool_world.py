@@ -46,7 +46,8 @@ class Pools:
 
         def run(context: JobContext) -> Mapping[str, Any]:
             self.ran.append(name)
-            self.meanwhile.get(name, lambda _: None)(context)
+            if meanwhile := self.meanwhile.get(name):
+                meanwhile(context)
             path = context.workdir / "names"
             path.write_text((path.read_text() if path.exists() else "") + name + " ")
             context.progress(1.0)

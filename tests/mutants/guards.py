@@ -79,7 +79,7 @@ DEAD = "tests/integration/test_dead_workers.py"
 NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
 POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_pools_model.py"
-BORDERS = "tests/integration/test_pool_borders.py"
+BORDERS, POOL_NAMES = "tests/integration/test_pool_borders.py", "tests/unit/test_pool_names.py"
 ACROSS_POOLS = "tests/acceptance/test_pools.py"
 MEET = "tests/integration/test_meet.py"
 CLASSES_MODEL = "tests/integration/test_classes_model.py"
@@ -416,7 +416,13 @@ GUARDS = (
         "  local before = ''\n  local held",
         POOLS,
     ),
-    _lua("lib/requeueing", "after a hop it waits elsewhere", "if pool then go_to_pool(id, job, pool) end", "", BORDERS),
+    _lua(
+        "lib/requeueing",
+        "after a hop it waits elsewhere",
+        "if pool and pool ~= (job.pool or '') then go_to_pool(id, job, pool) end",
+        "",
+        BORDERS,
+    ),
     _lua("lib/requeueing", "a hop teaches how long a segment takes", "why == 'hop' and 'completed'", "nil", BORDERS),
     _lua("lib/ending", "a job ran in all its segments", "used + (job.segments_ms or 0)", "used", BORDERS),
     _lua("lib/reasons", "nobody serves the pool", "POOL == '' and 'no_worker' or 'no_worker_for_pool'", "'no_worker'", POOLS),
@@ -442,6 +448,9 @@ GUARDS = (
     _py("jobs/client", "a retry starts where it failed", ".start(len(outputs_of(again.outputs)))", ".start()", BORDERS),
     _py("pipelines", "who knows no pools refuses it", ', "schema": SCHEMA}', "}", POOLS),
     _py("stage", "what crosses must be reusable", "if not stage.reusable:", "if False:", BORDERS),
+    _py("pools/pool_names", "no other queue is a pool's", ' if queue.startswith(f"{jobs}.")', "", POOL_NAMES),
+    _py("pools/pool_names", "a class's queue is no pool's", " and not _CLASS.fullmatch(name)", "", POOL_NAMES),
+    _py("stage", "what is before the last border", "n if before not in (None, stage.pool) else last", "last", POOL_NAMES),
     _py("worker/start", "a worker serves one pool", "if len(found) > 1:", "if False:", ACROSS_POOLS),
     _py("worker/lease", "a worker says its pool", "            pool=app.serves,\n", "", ACROSS_POOLS),
     _lua("claim", "with no wait", "  hint_lost(id, job)\n", "  unhint(id, job)\n  wait_apart(id)\n", CLASSES),

@@ -136,7 +136,9 @@ local function accept(asked)
   tell_created(asked)
   if asked[1].adopt then
     read_once.fences[asked[1].id] = asked[1].adopt
+    use_pool(pool_of(first))
     dispatched(asked[1].id, first, asked[1].adopt)
+    use_pool('')
   end
   owe(tenant, owed)
   count_by(#asked, 'created', series_of(tenant, workspace))

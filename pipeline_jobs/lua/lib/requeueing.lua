@@ -19,7 +19,7 @@ local function back_to_queue(id, job, reason, delay_ms, why, warning, pool)
     if job.deadline_at then redis.call('ZADD', K.deadlines(), job.deadline_at, id) else redis.call('ZREM', K.deadlines(), id) end
   end
   release(id, job, why == 'hop' and 'completed')
-  if pool then go_to_pool(id, job, pool) end
+  if pool and pool ~= (job.pool or '') then go_to_pool(id, job, pool) end
   move(id, job, 'queued')
   redis.call('HSET', K.job(id), 'status', 'queued', 'reason', reason)
   if delay_ms > 0 then
