@@ -363,8 +363,18 @@ class Store(Runs):
             self.client.delete(*(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed", "remembered")))
             # It may name this tenant; the next dispatch of any other writes it again.
             self.client.delete(*(keys("recent") for keys in self.keys_of_pools()))
+            for keys in self.keys_of_pools():
+                self.client.srem(keys("waiting"), tenant_id)
+                self._forget_blocked(keys, tenant_id)
             self.client.hdel(self.keys("limits"), tenant_id)
             self.client.zrem(self.keys("tenants"), tenant_id)
+
+    def _forget_blocked(self, keys: Keys, tenant_id: str) -> None:
+        """Its workspaces wait for no full pipeline any more."""
+        for pipeline in self.client.smembers(keys("blocking")):
+            found = self.client.zscan_iter(keys("blocked", pipeline), f"{tenant_id}:*", count=1000)
+            if theirs := [member for member, _ in found]:
+                self.client.zrem(keys("blocked", pipeline), *theirs)
 
     def tenant_bytes(self, tenant_id: str) -> int:
         """Bytes that a tenant keeps: artifacts, outputs of stages, and its uploads."""

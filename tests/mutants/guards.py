@@ -76,6 +76,7 @@ FLOWS, GRAPH = "tests/integration/test_workflows.py", "tests/unit/test_graph.py"
 FLOWS_API = "tests/integration/web/test_workflows_api.py"
 CAP = "tests/integration/test_max_concurrent_jobs.py"
 DEAD = "tests/integration/test_dead_workers.py"
+PLACES = "tests/integration/test_places_of_crashed_jobs.py"
 NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
 POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_pools_model.py"
@@ -769,7 +770,7 @@ GUARDS = (
     ),
     _lua("finish", "the same next job when it is repeated", ", {}, unpack(handed_over())}", ", {}}", NEXT),
     _lua("finish", "the time of its pipeline", "tonumber(string.match(pipelines, '^%d+', at + 1))", "math.huge", NEXT),
-    _lua("lib/queue", "a lost hint gives its slot back", "  unhint(id, job)\n  redis.call('HSET'", "  redis.call('HSET'", NEXT),
+    _lua("lib/queue", "a lost hint gives its slot back", "  unhint(id, job)\n  if limits_of", "  if limits_of", NEXT),
     _lua("process_lost", "a late claim finds no hint", " and job.fence == fence and", " and", NEXT),
     _lua("process_lost", "the nonces of this process only", "own[known[2]] then", "true then", NEXT),
     _lua("process_lost", "the leases of this worker only", "if known[1] == worker and", "if", NEXT),
@@ -1375,7 +1376,31 @@ GUARDS = (
     ),
     _lua("lib/fair", "a dispatch that was taken back costs something", " or job.taken_back then", " then", NEW),
     _lua("lib/fair", "a lost hint costs nothing", "if job.status == 'running' or job.taken_back then", "do", NEW),
-    _lua("lib/fair", "a run that was lost is refunded", "  if job.ran_until then return 0 end\n", "", DEAD),
+    _lua("lib/fair", "a run that was lost is refunded", "  if job.ran_until and not job.crashes then return 0 end\n", "", DEAD),
+    _lua(
+        "lib/fair",
+        "once a job",
+        "  if job.ran_until and not job.crashes then return 0 end\n",
+        "  if job.ran_until then return 0 end\n",
+        PLACES,
+    ),
+    _lua("lib/queue", "a start that did not happen takes no token", "    common.tokens = common.tokens + 1\n", "", PLACES),
+    _lua(
+        "lib/queue",
+        "a lost hint leaves its job the place",
+        "redis.call('ZADD', K.lost(), 'XX', job.order, id",
+        "redis.call('ZREM', K.lost(), id",
+        DEAD,
+    ),
+    _lua("lib/queue", "a place goes with its job", "    redis.call('ZREM', K.lost(), id .. ' ' .. job.pipeline)\n", "", PLACES),
+    _lua("lib/dispatch", "who has a hint is not read again", "int(known[4] + HINTED)", "known[4]", PLACES),
+    _lua("lib/fair", "who stays hides nobody", "        here.passed = here.passed + 1\n", "", PLACES),
+    _lua("finish", "all that have hints are looked at", "'+inf', 'LIMIT', 0, LOST_MOST)", "'+inf', 'LIMIT', 0, 10)", PLACES),
+    _lua(
+        "finish", "by a worker that is there", " or tonumber(redis.call('ZSCORE', K.workers(), worker) or '0') <= NOW then", " then", PLACES
+    ),
+    _py("store/store", "who is forgotten waits for nothing", '                self.client.srem(keys("waiting"), tenant_id)\n', "", PLACES),
+    _py("store/store", "nor for a full pipeline", "                self._forget_blocked(keys, tenant_id)\n", "", PLACES),
     _lua("lib/fair", "a refund is no credit", "  if job.ran_until then\n    --", "  if false then\n    --", DEAD),
     _lua(
         "lib/worker_lost",
@@ -1413,10 +1438,8 @@ GUARDS = (
         MEET,
     ),
     _lua("reconcile", "who is to be asked is noted", "    redis.call('SADD', K.blocking(), job.pipeline)\n", "", MEET),
-    _lua(
-        "lib/fair", "a lost job keeps its turn", "if slots_for(pipeline, 'free') > 0 then\n        local job", "do\n        local job", MEET
-    ),
-    _lua("lib/fair", "all lost jobs that may start are first", "until not dropped or worked_enough()", "until true", MEET),
+    _lua("lib/fair", "a lost job keeps its turn", "local job = slots_for(pipeline, 'free') > 0 and load(id)", "local job = load(id)", MEET),
+    _lua("lib/fair", "all lost jobs that may start are first", "until #members < LOST_MOST or worked_enough()", "until true", MEET, PLACES),
     _lua("lib/dispatch", "what came before leaves some work", "spent.commands = math.min(spent.commands, WORK_MOST / 2)", "", MEET),
     _lua("lib/queue", "hints of cancelled jobs are taken back", "    take_back(id, job)\n    slot_freed", "    slot_freed", FAIR),
     _lua("submit", "a job that may start is dispatched at once", "read_once.entered and admit() or {}", "{}", STORE),
@@ -2223,7 +2246,7 @@ GUARDS = (
     _lua(
         "lib/dispatch",
         "who crashed and lost its hint goes first",
-        "          redis.call('ZADD', K.lost(), known[4], id .. ' ' .. job.pipeline)\n",
+        "          redis.call('ZADD', K.lost(), int(known[4] + HINTED), id .. ' ' .. job.pipeline)\n",
         "",
         DEAD,
     ),
@@ -2239,8 +2262,8 @@ GUARDS = (
     _lua(
         "finish",
         "by who may run it only",
-        "if hinted and may_run(waits.pipeline, waits.celery, of_schema, waits.class or '') then",
-        "if hinted then",
+        "if waits and may_run(pipeline, known[3], known[4], known[5] or '') then",
+        "if waits then",
         DEAD,
     ),
     _lua("finish", "by who goes on only", "if goes_on then ask_for_crashed() end\n", "ask_for_crashed()\n", DEAD),

@@ -41,11 +41,14 @@ end
 -- run is its next one, and the hint is stale.
 local function ask_for_crashed()
   use_pool(own_pool)
-  for _, member in ipairs(redis.call('ZRANGE', K.lost(), 0, 9)) do
-    local other = string.match(member, '^%S+')
-    local waits, of_schema = load(other), redis.call('HGET', K.job(other), 'schema')
-    local hinted = waits and waits.status == 'queued' and waits.reason == 'dispatched'
-    if hinted and may_run(waits.pipeline, waits.celery, of_schema, waits.class or '') then return hint_lost(other, waits) end
+  local hinted = redis.call('ZRANGEBYSCORE', K.lost(), int(HINTED), '+inf', 'LIMIT', 0, LOST_MOST)
+  -- To one whose announcement has ended the next job would be refused.
+  if not hinted[1] or tonumber(redis.call('ZSCORE', K.workers(), worker) or '0') <= NOW then return end
+  for _, member in ipairs(hinted) do
+    local other, pipeline = string.match(member, '^(%S+) (%S+)$')
+    local known = redis.call('HMGET', K.job(other), 'status', 'reason', 'celery', 'schema', 'class')
+    local waits = known[1] == 'queued' and known[2] == 'dispatched'
+    if waits and may_run(pipeline, known[3], known[4], known[5] or '') then return hint_lost(other, load(other)) end
     spend(5)
   end
 end

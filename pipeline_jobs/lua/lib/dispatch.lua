@@ -44,6 +44,7 @@ end
 local DISPATCHES_MOST = 150
 local function admit_here(hints, take)
   local free, lost = math.min(free_slots(), DISPATCHES_MOST), true
+  here.passed = 0
   -- Half of a script's work is left to the admission, whatever came before. Otherwise no slot would be given as long as there is more to do
   -- than one script may.
   spent.commands = math.min(spent.commands, WORK_MOST / 2)
@@ -76,7 +77,7 @@ local function admit_here(hints, take)
           redis.call('ZADD', K.hints(), NOW + soon, id)
           redis.call('HSET', K.job(id), 'hint_soon', int(soon / 500))
           -- It has had its turn: if this hint is lost as well, it does not wait for another one. And who asks for a job may have it before.
-          redis.call('ZADD', K.lost(), known[4], id .. ' ' .. job.pipeline)
+          redis.call('ZADD', K.lost(), int(known[4] + HINTED), id .. ' ' .. job.pipeline)
         end
         if TEMPLATE ~= '' then
           redis.call('LPUSH', queue_of(class), hint(id, job, fence, known[3] or TEMPLATE))

@@ -227,9 +227,11 @@ local function used_ms(job)
 end
 
 -- How much slot time a job that leaves its slot is charged for, in ms. A dispatch that the tenant itself cancelled costs something, or a
--- tenant that submits and cancels would be served for ever. A lost hint and a run that was lost with its worker cost nothing.
+-- tenant that submits and cancels would be served for ever. A lost hint costs nothing, nor does a job's first
+-- run that was lost with its worker. A second one does: a tenant whose jobs kill their workers would have the slots for nothing, and everybody else
+-- would wait.
 local function worth_ms(job)
-  if job.ran_until then return 0 end
+  if job.ran_until and not job.crashes then return 0 end
   if job.status == 'running' or job.taken_back then return math.max(LEAST_MS, used_ms(job)) end
   return 0
 end
@@ -310,28 +312,30 @@ end
 
 -- Jobs that were lost with their worker have already had their turn. A job whose tenant or pipeline is at a limit gets the next place of
 -- its lane again; a job for which no worker that knows it has a free slot, or whose tenant may not have the last slots, stays the next for
--- such a slot; so does one that has a hint, until it starts. Returns the same as next_job.
+-- such a slot; so does one that has a hint, until it starts. Those with hints stand above HINTED, so that they are not read for each slot.
+-- Of those who stay, nobody is looked at twice in one admission (`passed`). Returns the same as next_job.
 local LOST_MOST = 50
+local HINTED = 4e15
 local function next_lost(free)
-  local dropped
+  local members
   repeat
-    dropped = false
-    for _, member in ipairs(redis.call('ZRANGE', K.lost(), 0, LOST_MOST - 1)) do
+    members = redis.call('ZRANGEBYSCORE', K.lost(), '-inf', '(' .. int(HINTED), 'LIMIT', here.passed, LOST_MOST)
+    for _, member in ipairs(members) do
       local id, pipeline = string.match(member, '^(%S+) (%S+)$')
-      if slots_for(pipeline, 'free') > 0 then
-        local job = load(id)
-        local queued = job and job.status == 'queued' and pool_of(job) == POOL
-        local may = queued and not held_back(job.tenant_id) and room_of(pipeline) > 0
-        local stays = queued and job.reason == 'dispatched' or may and most_beside_others(job.tenant_id, free, pipeline)
-        if not stays then
-          redis.call('ZREM', K.lost(), member)
-          if may and take_ready(id, job) then return id, job, take_token(job.tenant_id) end
-          dropped = true
-        end
-        spend(5)
+      local job = slots_for(pipeline, 'free') > 0 and load(id)
+      local queued = job and job.status == 'queued' and pool_of(job) == POOL
+      local may = queued and not held_back(job.tenant_id) and room_of(pipeline) > 0
+      -- One that has a hint is here if a process of the release before sent that.
+      local stays = job == false or queued and job.reason == 'dispatched' or may and most_beside_others(job.tenant_id, free, pipeline)
+      if stays then
+        here.passed = here.passed + 1
+      else
+        redis.call('ZREM', K.lost(), member)
+        if may and take_ready(id, job) then return id, job, take_token(job.tenant_id) end
       end
+      spend(5)
     end
-  until not dropped or worked_enough()
+  until #members < LOST_MOST or worked_enough()
 end
 
 -- Takes the job whose turn it is out of its lane. Returns nil when no tenant is eligible, else the job's id, its tenant, workspace and

@@ -28,6 +28,18 @@ end
 -- A hint that no run began with: its job waits in its lane again.
 local function hint_lost(id, job)
   unhint(id, job)
+  if limits_of(job.tenant_id).start_rate then
+    -- A token was taken for a start that did not happen.
+    local common = common_of(job.tenant_id)
+    common.tokens = common.tokens + 1
+    redis.call('HSET', K.share(job.tenant_id), 'tokens', common.tokens)
+  end
+  if job.crashes then
+    -- If it has a place among those that go first (see next_lost), it has that again.
+    local before = use_pool(pool_of(job))
+    redis.call('ZADD', K.lost(), 'XX', job.order, id .. ' ' .. job.pipeline)
+    use_pool(before)
+  end
   redis.call('HSET', K.job(id), 'reason', 'fair_share')
   make_ready(id, job)
 end
@@ -44,6 +56,11 @@ local function leave_queue(id, job)
   take_ready(id, job)
   redis.call('ZREM', K.delayed(), id)
   redis.call('ZREM', K.ready_since(), id)
+  if job.crashes then
+    local before = use_pool(pool_of(job))
+    redis.call('ZREM', K.lost(), id .. ' ' .. job.pipeline)
+    use_pool(before)
+  end
   job.taken_back = true
   unhint(id, job)
   redis.call('ZREM', K.waits(), id)
