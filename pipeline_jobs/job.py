@@ -25,7 +25,7 @@ from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 #: Version of the record's layout. A worker refuses a record with a higher one. The scripts give 2 to a job that a worker which does not say
 #: what it knows may not know (`lua/lib/classes.lua`): such workers have 1; and 3 to one that was parked, which workers of 2 would not park
 #: again. A record that says none may be of either.
-SCHEMA = 3
+SCHEMA = 4
 
 #: `job_{unix seconds}_{8 hex}`; it is the Celery task id too.
 JOB_ID = re.compile(r"job_[0-9]{1,12}_[0-9a-f]{8}")
@@ -267,6 +267,8 @@ class Job(Asked):
     name: str | None = None
     #: Of the retry of a job that depended on others: those, whose results it may read, too.
     parents: tuple[str, ...] = field(default=(), metadata=HIDDEN)
+    #: Where it waits or runs (`pools`); None: in `default`.
+    pool: str | None = field(default=None, metadata=HIDDEN)
     #: Node name of the worker that holds or held it.
     worker: str | None = field(default=None, metadata=HIDDEN)
     #: Where its artifacts are, relative to the artifact store; None until `finish` stored it.
@@ -286,7 +288,7 @@ class Job(Asked):
     log_lines: int = field(default=0, metadata=HIDDEN)
     #: Strictly increasing over all jobs of a store (microseconds, made unique): list order and cursor.
     order: int = field(default=0, metadata=HIDDEN)
-    schema: int = field(default=SCHEMA, metadata=HIDDEN)
+    schema: int = field(default=1, metadata=HIDDEN)
 
     @property
     def ended(self) -> bool:

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, OutOfMemory, UnknownPipeline, WorkerLost
 from pipeline_jobs.job import SCHEMA
+from pipeline_jobs.pools.pool_names import ANYWHERE, DEFAULT, shown
 from pipeline_jobs.runlog.secret_params import secrets_in, without_secrets
 from pipeline_jobs.stage import DEGRADED as DEGRADED  # whoever writes a pipeline asks here for what it is made of
 from pipeline_jobs.stage import WARNINGS as WARNINGS
@@ -37,7 +38,7 @@ from pipeline_jobs.stage import Stage as Stage
 from pipeline_jobs.stage import StageFunction as StageFunction
 from pipeline_jobs.stage import TryAgain as TryAgain
 from pipeline_jobs.stage import Wait as Wait
-from pipeline_jobs.stage import check_wait
+from pipeline_jobs.stage import border, check_pools, check_wait, pool_after
 
 if TYPE_CHECKING:
     from pipeline_jobs.settings import Settings
@@ -95,6 +96,7 @@ class Pipeline:
                 raise ConfigurationError(f"pipeline {self.name!r}: stage {stage.name!r} has a version and is not reusable")
             if unknown := set(stage.params or ()) - self.params.model_fields.keys():
                 raise ConfigurationError(f"pipeline {self.name!r}: stage {stage.name!r} names unknown params: {', '.join(sorted(unknown))}")
+        check_pools(self.name, self.stages)
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise ConfigurationError(f"pipeline {self.name!r}: max_concurrent must be at least 1")
         if self.max_run_seconds is not None and not self.max_run_seconds > 0:
@@ -121,6 +123,17 @@ class Pipeline:
     def without_secrets(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """A job's parameters without those that are secret, also of models in the model: for whatever keeps them."""
         return without_secrets(self.params, params)
+
+    def start(self, done: int = 0) -> dict[str, Any]:
+        """The fields that say where a job waits so many of whose stages need not run. Workers that know of no pools refuse it."""
+        if all(stage.pool in (DEFAULT, ANYWHERE) for stage in self.stages):
+            return {}
+        return {"pool": pool_after(self.stages, done) or None, "schema": SCHEMA}
+
+    @property
+    def border(self) -> int:
+        """How many of its stages are before the last border between two pools; 0: there is none."""
+        return border(self.stages)
 
     @property
     def waits(self) -> dict[str, Wait]:
@@ -165,8 +178,6 @@ class Missing:
 
 #: Of a worker that knows all pipelines: how long their runs may take (None: as the settings say).
 ANY: Mapping[str, float | None] = {"*": None}
-#: The pool of every worker, so far.
-DEFAULT_POOL = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +190,9 @@ class WorkerClass:
     text: str
 
     @classmethod
-    def of(cls, names: Iterable[str], schema: int = SCHEMA, pool: str = DEFAULT_POOL) -> WorkerClass:
+    def of(cls, names: Iterable[str], schema: int = SCHEMA, pool: str = DEFAULT) -> WorkerClass:
         text = "".join(f"{part};" for part in (schema, *sorted(names)))
-        return cls(hashlib.sha256(f"{pool};{text}".encode()).hexdigest()[:8], text)
+        return cls(hashlib.sha256(f"{shown(pool)};{text}".encode()).hexdigest()[:8], text)
 
 
 #: Of a worker that does not say what it can run.
@@ -193,6 +204,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._pipelines: dict[str, Pipeline] = {}
+        self._starts: dict[str, dict[str, Any]] = {}
         #: Those that are not registered, by name.
         self.missing: dict[str, Missing] = {}
 
@@ -208,7 +220,12 @@ class Registry:
         if known is not None and known != pipeline:
             raise ConfigurationError(f"two pipelines are named {pipeline.name!r}")
         self._pipelines[pipeline.name] = pipeline
+        self._starts[pipeline.name] = pipeline.start()
         return pipeline
+
+    def start_of(self, name: str) -> dict[str, Any]:
+        """`Pipeline.start` of a new job: known, since every submit asks for it."""
+        return self._starts[name]
 
     def get(self, name: str) -> Pipeline:
         """:raises UnknownPipeline: lists the names there are."""
@@ -227,9 +244,9 @@ class Registry:
         """How long jobs of each pipeline may run, in seconds; None: as the settings say."""
         return {pipeline.name: pipeline.max_run_seconds for pipeline in self._pipelines.values()}
 
-    def worker_class(self) -> WorkerClass:
-        """Of a worker with these pipelines."""
-        return WorkerClass.of(self._pipelines, SCHEMA)
+    def worker_class(self, pool: str = DEFAULT) -> WorkerClass:
+        """Of a worker of this pool with these pipelines."""
+        return WorkerClass.of(self._pipelines, SCHEMA, pool)
 
     def all(self) -> Iterable[Pipeline]:
         return sorted(self._pipelines.values(), key=lambda pipeline: pipeline.name)

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, ConfigDict, ValidationError
 
 from pipeline_jobs import disk
 from pipeline_jobs.exceptions import ConfigurationError
-from pipeline_jobs.starting import HistorySettings, OutsideSettings, Url, environment, is_of_service, server_url
+from pipeline_jobs.pools.pool_settings import PoolSettings
+from pipeline_jobs.starting import OutsideSettings, Url, environment, is_of_service, server_url
 from pipeline_jobs.starting import setting as _setting
 
 _PREFIXES = ("PIPELINE_", "ENABLE_PIPELINE_")
@@ -23,7 +24,7 @@ _ELSEWHERE = frozenset({"PIPELINE_FAILPOINTS"})
 DEFAULT_PREFIX = "pj:"
 
 
-class Settings(HistorySettings, OutsideSettings):
+class Settings(PoolSettings, OutsideSettings):
     """Read once at start. A field is read from `PIPELINE_` and its name; its description says its purpose, unit and special values."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
@@ -35,8 +36,8 @@ class Settings(HistorySettings, OutsideSettings):
     enable_run_api: bool = _setting(False, "Serve POST /pipeline/run.", env="ENABLE_PIPELINE_RUN_API")
     max_concurrent_jobs: int = _setting(
         5,
-        "Maximum number of running jobs over all workers: the worker that started last with this setting decides, and the store "
-        "keeps it for all processes. Also the autoscale maximum of a worker started with neither --autoscale nor -c.",
+        "Maximum number of running jobs over all workers of the pool `default`: the worker that started last with this setting decides, "
+        "and the store keeps it for all processes. Also the autoscale maximum of a worker started with neither --autoscale nor -c.",
         ge=1,
         le=100_000,
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pipeline_jobs.exceptions import ConfigurationError, PipelineJobsError, StageError, StopRun
+from pipeline_jobs.pools.pool_names import ANYWHERE, DEFAULT, check, shown
 
 if TYPE_CHECKING:
     from pipeline_jobs.context import JobContext
@@ -56,6 +57,28 @@ class Parked(StopRun):
         """:param context: of the run, in the stage that waits."""
         super().__init__()
         self.context = context
+
+
+class Hop(StopRun):
+    """The run ends here: the next stage is one of another pool."""
+
+    code = "hop"
+
+    def __init__(self, context: JobContext, stage: Stage) -> None:
+        """:param context: of the run. :param stage: that it does not run."""
+        super().__init__()
+        self.context, self.stage = context, stage
+
+    @property
+    def text(self) -> str:
+        """What is told to whoever looks at the job."""
+        return f"next: {shown(self.stage.pool)}"
+
+
+class HopFailed(StageError):
+    """What the stages gave cannot be kept for those of another pool."""
+
+    code = "hop_failed"
 
 
 class SignalTimeout(StageError):
@@ -116,6 +139,8 @@ class Stage:
     retry: RetryPolicy | None = None
     #: Longest that one try may take, in seconds; then it fails, code `stage_timeout`. None: as long as the job may run.
     timeout: float | None = None
+    #: The kind of machine that runs it (`-Q jobs.gpu`); empty: `default`; `pools.ANYWHERE`: the one where its job is.
+    pool: str = DEFAULT
 
     def on_error_of(self, params: Mapping[str, Any]) -> OnError:
         """Of a job with these params."""
@@ -142,6 +167,8 @@ class Wait(Stage):
     timeout: float | None = None
     #: At the end of that time the job fails, code `signal_timeout`, or goes on with None for a payload.
     on_timeout: OnTimeout = "fail"
+    #: It holds no slot.
+    pool: str = field(default=ANYWHERE, init=False)
     #: What is told to whoever looks at the job: a question, say. Or a function that makes it of what the earlier stages gave.
     prompt: str | Callable[[Mapping[str, Any]], str] = ""
 
@@ -160,3 +187,28 @@ def check_wait(pipeline: str, wait: Wait) -> None:
         raise ConfigurationError(f"pipeline {pipeline!r}: on_timeout of {wait.name!r} must be one of: {', '.join(get_args(OnTimeout))}")
     if wait.version or wait.retry or wait.on_error != "fail" or not wait.reusable:
         raise ConfigurationError(f"pipeline {pipeline!r}: {wait.name!r} is a wait: it has no version, retry or on_error, and is reusable")
+
+
+def pool_after(stages: Sequence[Stage], done: int = 0) -> str | None:
+    """The pool of the first stage behind so many that is not to run anywhere; None: they all are."""
+    return next((stage.pool for stage in stages[done:] if stage.pool != ANYWHERE), None)
+
+
+def border(stages: Sequence[Stage]) -> int:
+    """How many stages are before the last border between two pools: what they give must be kept. 0: there is none."""
+    last, before = 0, None
+    for n, stage in enumerate(stages):
+        if stage.pool != ANYWHERE:
+            last, before = (n if before not in (None, stage.pool) else last), stage.pool
+    return last
+
+
+def check_pools(pipeline: str, stages: Sequence[Stage]) -> None:
+    """:raises ConfigurationError: a pool has no such name, or what is before a border cannot be kept."""
+    for stage in stages:
+        check(stage.pool, f"pipeline {pipeline!r}, stage {stage.name!r}")
+    for stage in stages[: border(stages)]:
+        if not stage.reusable:
+            raise ConfigurationError(
+                f"pipeline {pipeline!r}: {stage.name!r} is not reusable, but a stage of another pool follows, which needs what it gives"
+            )

@@ -37,6 +37,8 @@ class Reason(StrEnum):
     NO_WORKER = "no_worker"
     #: There are live workers, and none of them knows its pipeline.
     NO_WORKER_FOR_PIPELINE = "no_worker_for_pipeline"
+    #: No live worker serves the pool of its next stage.
+    NO_WORKER_FOR_POOL = "no_worker_for_pool"
     #: It was asked to start later (`run_at`).
     SCHEDULED = "scheduled"
     #: Its tenant runs as many jobs as it may.

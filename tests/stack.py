@@ -202,10 +202,10 @@ class Stack:
         until(lambda: not self.running(), "no job to run")
 
     def running(self) -> int:
-        return int(self.client.store.client.zcard(self.client.store.keys("leases")))
+        return sum(int(self.client.store.client.zcard(keys("leases"))) for keys in self.client.store.keys_of_pools())
 
     def _announced(self) -> set[str]:
-        return set(self.client.store.client.hkeys(self.client.store.keys("slots")))
+        return {worker for keys in self.client.store.keys_of_pools() for worker in self.client.store.client.hkeys(keys("slots"))}
 
     def _died(self, process: subprocess.Popen[bytes], name: str) -> None:
         if process.poll() is not None:

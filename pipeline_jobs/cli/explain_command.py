@@ -15,6 +15,7 @@ from pipeline_jobs.states import JobStatus, Reason
 _TO_DO = {
     Reason.FAIR_SHARE: "More slots: start a worker, or autoscale.",
     Reason.NO_WORKER: "jobs doctor says more.",
+    Reason.NO_WORKER_FOR_POOL: "Start a worker of its pool (-Q jobs.POOL).",
     Reason.NO_WORKER_FOR_PIPELINE: "Install what the pipeline needs on a worker (its log names it).",
     Reason.TENANT_CONCURRENCY: "jobs limits TENANT --max-concurrent changes that.",
     Reason.TENANT_RATE: "jobs limits TENANT --start-rate changes that.",
@@ -61,6 +62,7 @@ def _place(job: Job) -> tuple[str, ...]:
     """Where it stands in the queue, and what else it waits for."""
     queue = job.queue or {}
     return (
+        f"It waits in the pool {queue['pool']}." if queue.get("pool") else "",
         f"Position {queue['position']}." if queue.get("position") else "",
         f"The limit is {queue['limit']}." if queue.get("limit") is not None else "",
         f"It may start in about {queue['eta_seconds']:.0f} s." if queue.get("eta_seconds") is not None else "",

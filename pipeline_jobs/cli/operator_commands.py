@@ -19,6 +19,7 @@ from pipeline_jobs.operation.conditions import Seen
 from pipeline_jobs.operation.effective import drifting, effective
 from pipeline_jobs.operation.roll import Row, roll
 from pipeline_jobs.operation.watch import Watch
+from pipeline_jobs.pools.pool_names import DEFAULT_NAME
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import load
 
@@ -70,7 +71,8 @@ def workers(cell: Cell, as_json: bool) -> None:
 
 def _worker_rows(row: Row) -> list[tuple[object, ...]]:
     """One for each job that it runs, at least one."""
-    own = (row.name, row.kind, row.state, row.since, row.version, row.slots)
+    kind = row.kind if row.pool in (None, DEFAULT_NAME) else f"{row.kind} ({row.pool})"
+    own = (row.name, kind, row.state, row.since, row.version, row.slots)
     jobs: list[tuple[object, ...]] = [(job.job_id, job.stage, job.since) for job in row.jobs]
     return [(*own, *job) for job in jobs or [(None, None, None)]]
 
@@ -125,7 +127,7 @@ def drain(cell: Cell, worker: str, undo: bool, as_json: bool) -> None:
 @with_cell
 def config(cell: Cell, as_json: bool) -> None:
     """Show the settings that hold here, where each is from, and which differ between processes. Secrets are masked."""
-    rows = effective(cell.settings, os.environ, load(cell.store).max_concurrent_jobs)
+    rows = effective(cell.settings, os.environ, load(cell.store).default.most)
     differing = drifting(cell.store, cell.settings)
     if as_json:
         print_json({"settings": [row.to_dict() for row in rows], "drift": differing})

@@ -176,6 +176,8 @@ class Batches:
         TenantContext(new.tenant_id, new.workspace_id)
         durably = self._client.guard.check()
         packed, wrong = self._pack(new.jobs)
+        if packed.pooled:
+            self._client.gate.check()
         once = None
         if idempotency_key is not None:
             forms = forms_of_batch(new.tenant_id, new.workspace_id, new.metadata, list(new.jobs))
@@ -300,7 +302,8 @@ class Batches:
                     params, last = dumps(checked) if checked else "", (new.pipeline, new.params)
                 webhook = check_own(new.webhook, allow_private=self._client.settings.webhook_allow_private) if new.webhook else None
                 items.append(_own_fields(new, webhook))
-                kinds.append((new.pipeline, quality, params, new.max_attempts or pipeline.retry.max_attempts))
+                start = tuple(self._client.registry.start_of(new.pipeline).items())
+                kinds.append((new.pipeline, quality, params, new.max_attempts or pipeline.retry.max_attempts, start))
                 numbers.append(number)
             except InvalidInput as error:
                 wrong[number] = _errors(number, error)
@@ -321,8 +324,8 @@ class Batches:
         return Made(batch, tuple(ids.values()), tuple(errors))
 
 
-#: What decides most of a record: pipeline, quality, params as JSON, attempts. Usually the same for all jobs of a batch.
-_Kind = tuple[str, str | None, str, int]
+#: What decides most of a record: pipeline, quality, params as JSON, attempts, where it starts. Usually the same for all jobs of a batch.
+_Kind = tuple[str, str | None, str, int, tuple[tuple[str, Any], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,14 +335,18 @@ class _Packed:
     numbers: list[int]
     items: list[list[Any]]
     common: list[Any]
+    #: Some need other pools than `default`.
+    pooled: bool = False
 
     @classmethod
     def of(cls, numbers: list[int], items: list[list[Any]], kinds: list[_Kind]) -> _Packed:
-        if len(set(kinds)) == 1:
-            return cls(numbers, items, _kind_fields(kinds[0]))
+        different = set(kinds)
+        pooled = any(start for *_, start in different)
+        if len(different) == 1:
+            return cls(numbers, items, _kind_fields(kinds[0]), pooled)
         for item, kind in zip(items, kinds, strict=True):
             item.extend(_kind_fields(kind))
-        return cls(numbers, items, [])
+        return cls(numbers, items, [], pooled)
 
     def without(self, places: set[int]) -> _Packed:
         left = [place for place in range(len(self.numbers)) if place not in places]
@@ -364,8 +371,8 @@ def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
 
 
 def _kind_fields(kind: _Kind) -> list[str]:
-    pipeline, quality, params, max_attempts = kind
-    fields = ["pipeline", pipeline]
+    pipeline, quality, params, max_attempts, start = kind
+    fields = ["pipeline", pipeline, *(part for name, value in start if value is not None for part in stored_field(name, value))]
     if quality is not None:
         fields += ("quality", quality)
     if params:

@@ -15,6 +15,8 @@ from pipeline_jobs.job import ANY_ID, JOB_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY
 from pipeline_jobs.jobs.lately import Lately
 from pipeline_jobs.jobs.listing import JobQuery, page
 from pipeline_jobs.jobs.outputs import of_stages, written
+from pipeline_jobs.jobs.outputs import read as outputs_of
+from pipeline_jobs.jobs.pool_gate import PoolGate
 from pipeline_jobs.jobs.queue_position import queue_position, with_queue_position
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.rates import Sender
@@ -66,6 +68,7 @@ class Client:
         self.registry = registry
         self.settings = settings
         self.guard = StoreGuard(store, settings)
+        self.gate = PoolGate(store)
         #: Called with the id of a job before its record is deleted; may raise what `delete` does. The history sets it.
         self.before_delete: Callable[[str, int | None], None] = lambda job_id, order: None
         self._waiting = Lately(WAITING_MOST)
@@ -87,6 +90,7 @@ class Client:
             "quality": quality,
             "params": pipeline.check_params(new.params),
             "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
+            **self.registry.start_of(pipeline.name),
             "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
             **correlation.current().given(),
         }
@@ -142,7 +146,8 @@ class Client:
         :raises InvalidInput: it depends on a job that is none of the tenant's.
         :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may;
             `WebhooksFull`: it has as many webhooks waiting.
-        :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full.
+        :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full;
+            `CellUpgrading`: it needs pools, and some processes know of none.
         :raises StoreUnavailable: nothing was accepted, as far as is known.
         """
         durably = self.guard.check()
@@ -150,12 +155,15 @@ class Client:
             raise InvalidInput("a job id has letters, digits, '.', '_' and '-'", field="job_id")
         with spans.root("submit"):
             job = self.prepare(new, job_id)
+        if self.registry.start_of(job.pipeline):
+            self.gate.check()
         once = None
         if again is not None:
             job = job.evolve(
                 retry_of=again.job_id, outputs=again.outputs or None, blobs=again.blobs or None, fresh_from=again.fresh_from,
                 parents=again.parents,
             )  # fmt: skip
+            job = job.evolve(**self.registry.get(job.pipeline).start(len(outputs_of(again.outputs))))
             once = idempotency(idempotency_key, sender, f"{again.job_id}\n{again.from_stage or ''}", what="retry")
         elif idempotency_key is not None:
             once = idempotency(idempotency_key, sender, *forms_of_job(new))

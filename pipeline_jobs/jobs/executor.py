@@ -13,7 +13,7 @@ import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from pipeline_jobs import disk, failpoints
-from pipeline_jobs.context import JobContext, Reporter
+from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import (
     DiskFull,
     InvalidInput,
@@ -46,11 +46,12 @@ from pipeline_jobs.jobs.signals import SignalLinks
 from pipeline_jobs.jobs.stage_runs import MAX_ERROR, named, run_stages
 from pipeline_jobs.jobs.stage_times import StageTook, untold
 from pipeline_jobs.jobs.traced_run import log_fields, traced_run
-from pipeline_jobs.jobs.workdir import Workdir, context_of
+from pipeline_jobs.jobs.workdir import NoReporter, Workdir, context_of, workdir_of
 from pipeline_jobs.pipelines import Pipeline, Registry
+from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.runlog import capture
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.stage import Parked, TooManyParked
+from pipeline_jobs.stage import Hop, HopFailed, Parked, TooManyParked, pool_after
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.runs import FULL
 from pipeline_jobs.store.store import ClaimRefused, Store, Taker, Told
@@ -81,6 +82,8 @@ class Executor:
     ) -> None:
         self.parts = store, registry, settings, artifacts
         self._store, self._registry, self._settings, self._artifacts = self.parts
+        #: The pool that this process serves.
+        self.pool = DEFAULT
         self.uploads, self.drive, self.links = Uploads(store, settings, artifacts), drive, links
         #: Is told how long each stage took: pipeline, stage, `ok` or `error`, seconds.
         self.stage_took: StageTook = untold
@@ -121,7 +124,7 @@ class Executor:
         run, pipelines = seat.asks(), self._registry.longest_runs()
         failpoints.reach("claim.asked")
         # The first sending may have been a claim whose answer was lost: the same run is given the same answer.
-        claimed = patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, pipelines=pipelines))
+        claimed = patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, pipelines=pipelines, pool=self.pool))
         failpoints.reach("claim.answered")
         if isinstance(claimed, ClaimRefused):
             seat.has_none()
@@ -153,8 +156,8 @@ class Executor:
         # No record will ever end these: the next run in process removes them when a job's would have gone.
         store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", max(self._settings.job_ttl_seconds, self._settings.artifact_ttl_seconds))
         files = RunArtifacts(store, _folder(job))
-        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(_workdir(self._settings, job)) as workdir:
-            context = context_of(job, workdir, self._settings, _NoReporter(), files.publish)
+        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(workdir_of(self._settings, job)) as workdir:
+            context = context_of(job, workdir, self._settings, NoReporter(), files.publish)
             try:
                 with context.closing:
                     data = run_stages(pipeline, context)
@@ -182,7 +185,7 @@ class _Attempt:
         context: JobContext | None = None
         try:
             pipeline = self._registry.get(job.pipeline)
-            workdir = _workdir(self._settings, job)
+            workdir = workdir_of(self._settings, job)
             judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
             with (
                 Workdir(workdir), kept_log(self._store, self._artifacts, job, pipeline.secrets(job.params)) as kept,
@@ -195,8 +198,7 @@ class _Attempt:
                     context.signal_url = self._links.of(job)
                 context.spend = spender(self._store, self._settings, job)
                 if len(pipeline.stages) > 1 or pipeline.stages[0].version:
-                    reuse = Reuse(job, pipeline, self._settings, self._parents)
-                    self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes, pipeline, reuse)
+                    self._keeper = self._keeper_of(pipeline, workdir)
                 with context.closing:
                     result = self._result(pipeline, context, judge)
                 stored = self._kept(result)
@@ -215,12 +217,22 @@ class _Attempt:
             return self._end(JobStatus.FAILED, error=ErrorDetail(stop.code, error, context.stage if context else None))
         except Parked as parked:
             return self._park(pipeline, parked.context)
+        except Hop as hop:
+            return self._hop(hop)
         except UnknownPipeline as error:
             return self._fail(error, context)
         except _Raised as raised:
             return self._fail(raised.error, context)
         ended = self._end(JobStatus.COMPLETED, result=stored, last=last)
         return replace(ended, result=result.handed_on(stored)) if ended.ending is Ending.COMPLETED else ended
+
+    def _keeper_of(self, pipeline: Pipeline, workdir: Path) -> Keeper:
+        reuse, most, hop = (
+            Reuse(self._job, pipeline, self._settings, self._parents),
+            self._settings.keep_stage_bytes,
+            self._settings.hop_bytes,
+        )
+        return Keeper(self._store, self._artifacts, self._job, workdir, most, pipeline, reuse, hop)
 
     def _kept(self, result: Result) -> Mapping[str, Any]:
         """Put the result where it belongs. The run is over and good: that it cannot be written is no fault of the job's.
@@ -238,7 +250,7 @@ class _Attempt:
         :raises _Raised: an error of the pipeline's own; any other is the harness's.
         """
         try:
-            data = run_stages(pipeline, context, self._keeper, self._took, judge, self._runs_again)
+            data = run_stages(pipeline, context, self._keeper, self._took, judge, self._runs_again, self._job.pool or DEFAULT)
             return Result.of(pipeline, data, cached=bool(self._keeper and self._keeper.cached))
         except Exception as error:
             judge.judge(error)
@@ -263,13 +275,28 @@ class _Attempt:
         """The job waits for a signal, without this process."""
         job, wait = self._job, pipeline.waits[context.stage]
         asks = unicode(wait.asks(context.data)[:MAX_ERROR])
+        following = pool_after(pipeline.stages, pipeline.stages.index(wait))
+        following = (job.pool or DEFAULT) if following is None else following
         if self._keeper:
             self._keeper.note()
-        became = patiently(lambda: self._store.park(job.job_id, job.fence, wait.name, wait.timeout, wait.on_timeout, asks))
+        became = patiently(lambda: self._store.park(job.job_id, job.fence, wait.name, wait.timeout, wait.on_timeout, asks, following))
         if became == FULL:
             return self._fail(TooManyParked(), context)
         self._discard()
         return _gone_back(became, asks)
+
+    def _hop(self, hop: Hop) -> Outcome:
+        """The job goes on in another pool, with what its stages gave."""
+        job = self._job
+        lack = self._keeper.lacks(hop.stage.name) if self._keeper else None
+        if isinstance(lack, HopFailed):
+            return self._fail(lack, hop.context)
+        if lack is not None:
+            self._discard()
+            return _hand_back(self._store, job.job_id, job.fence, str(lack))
+        became = patiently(lambda: self._store.advance(job.job_id, job.fence, hop.stage.pool, hop.text))
+        self._discard()
+        return _gone_back(became, hop.text)
 
     def _runs_again(self, error: PipelineJobsError) -> bool:
         """The job will be tried again later."""
@@ -364,18 +391,6 @@ def _gone_back(became: JobStatus | None, why: str) -> Outcome:
     if became is JobStatus.QUEUED:
         return Outcome(Ending.REQUEUED, error=why)
     return Outcome(Ending.FENCED if became is None else Ending(became.value), error=why)
-
-
-class _NoReporter(Reporter):
-    def report(self, stage: str, percent: float, message: str | None) -> None:
-        """Nobody follows."""
-
-    def check(self) -> None:
-        """Nobody cancels."""
-
-
-def _workdir(settings: Settings, job: Job) -> Path:
-    return settings.work_dir / f"{job.job_id}.{job.fence}"
 
 
 def _folder(job: Job) -> str:

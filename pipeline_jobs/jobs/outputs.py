@@ -24,11 +24,12 @@ from typing import IO, Any
 
 import structlog
 
-from pipeline_jobs.exceptions import InvalidInput, PublishError, StoreUnavailable
+from pipeline_jobs.exceptions import InvalidInput, MachineFault, PublishError, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, dumps
 from pipeline_jobs.jobs.reuse import Reuse
 from pipeline_jobs.pipelines import DEGRADED, Pipeline, Stage
+from pipeline_jobs.stage import HopFailed
 from pipeline_jobs.store.store import Store
 
 logger = structlog.get_logger(__name__)
@@ -101,16 +102,20 @@ class Keeper:
         most_bytes: int,
         pipeline: Pipeline,
         reuse: Reuse | None = None,
+        hop_bytes: int = 0,
     ) -> None:
         """
         :param most_bytes: of a stage's output; what is larger, and all that comes after it, is not kept. 0: nothing is.
+        :param hop_bytes: the same of a stage behind which one of another pool comes; without it the job cannot go on there.
         :param reuse: says which outputs are shared with other jobs; None: none.
         """
         self._store, self._artifacts, self._job, self._workdir, self._most = store, artifacts, job, workdir, most_bytes
         self._last, self._reuse = pipeline.stages[-1].name, reuse
+        self._names, self._border, self._hop_bytes = [stage.name for stage in pipeline.stages], pipeline.border, hop_bytes
+        self._lack: HopFailed | MachineFault | None = None
         self._earlier = read(job.outputs)
         self._outputs: list[Output] = []
-        self._on = most_bytes > 0
+        self._on = most_bytes > 0 or self._border > 0
         self._noted = job.outputs or ""
         self._seen: dict[str, tuple[int, int, int]] = {}
         self._taken = {*(job.cached or "").split(",")}
@@ -170,7 +175,10 @@ class Keeper:
         :param published: it published files, which another run would lack: it runs again, and so do those behind it.
         """
         key = self._key(stage) if shared else None
-        self._on = self._on and stage.reusable and not published
+        must = self._must(stage)
+        if must and published:
+            self._lack = HopFailed(f"{stage.name} published files, which another run would lack: publish behind the last change of pools")
+        self._on = self._on and stage.reusable and not published and (must or self._most > 0)
         if not self._on or (stage.name == self._last and key is None):
             return
         kept = len(self._outputs)
@@ -179,7 +187,19 @@ class Keeper:
         except Exception as error:  # likewise; and the names of files may be no Unicode, which no record takes
             self._on = False
             del self._outputs[kept:]
+            self._lack = HopFailed(f"what {stage.name} gave cannot be kept: {error}")
             logger.warning("the output of a stage cannot be kept", stage=stage.name, error=str(error))
+
+    def _must(self, stage: Stage) -> bool:
+        return self._names.index(stage.name) < self._border
+
+    def lacks(self, stage: str) -> HopFailed | MachineFault | None:
+        """Why another run could not go on with this stage: what an earlier one gave is too much or is lost with this run, or the stores
+        are away. None: it could."""
+        self.note()
+        if self._lack is None and len(self._outputs) < self._names.index(stage):
+            return HopFailed("what an earlier stage gave was not kept")
+        return self._lack
 
     def _key(self, stage: Stage) -> str | None:
         return self._reuse.key(stage, [one.digest for one in self._outputs]) if self._reuse and stage.version else None
@@ -193,8 +213,10 @@ class Keeper:
             text = dumps(dict(data)).replace(_inside_json(self._workdir), _WORKDIR)
         except InvalidInput:
             text = ""
-        if not text or sum(now[name][0] for name in changed) + len(text) > self._most:
+        size, most = sum(now[name][0] for name in changed) + len(text), self._hop_bytes if self._must(stage) else self._most
+        if not text or size > most:
             self._on = False
+            self._lack = HopFailed(f"what {stage.name} gave has {size} bytes, {most} may go to another pool" if text else "it is no JSON")
             return
         sources: dict[str, Path] = {}
         files = {name: _named(self._workdir / name, sources) for name in changed}
@@ -225,6 +247,7 @@ class Keeper:
             if sources or key:
                 self._store_files(sources or {}, key)
         except (StoreUnavailable, PublishError) as error:
+            self._lack = MachineFault(f"the output of a stage cannot be kept: {error}")
             logger.warning("the output of a stage cannot be kept", seldom=True, error=str(error))
 
     def _store_files(self, sources: Mapping[str, Path], key: str | None) -> None:

@@ -10,6 +10,7 @@ import structlog
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.pipelines import Pipeline
+from pipeline_jobs.pools.pool_names import DEFAULT, shown
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.store import Store
 
@@ -36,8 +37,8 @@ class PipelineLimits:
 
 def of(store: Store, pipeline: str) -> PipelineLimits:
     """:raises StoreUnavailable:"""
-    cap, own, n = store.fields([f"{field}:{pipeline}" for field in ("cap", "own", "n")], "pipelines")
-    return PipelineLimits(_number(cap), _number(own), _number(n) or 0)
+    cap, own, n, others = store.fields([f"{field}:{pipeline}" for field in ("cap", "own", "n", "others")], "pipelines")
+    return PipelineLimits(_number(cap), _number(own), (_number(n) or 0) + (_number(others) or 0))
 
 
 def set_cap(store: Store, pipeline: str, max_concurrent: int | None, *, actor: str | None = None) -> PipelineLimits:
@@ -62,17 +63,22 @@ def declare(store: Store, pipelines: Iterable[Pipeline]) -> None:
 
 
 def declare_max_concurrent_jobs(store: Store, settings: Settings) -> None:
-    """Set the installation's cap to this worker's `PIPELINE_MAX_CONCURRENT_JOBS`, if it was given one: the default is nobody's wish.
+    """Set the caps of the pools to this worker's `PIPELINE_MAX_CONCURRENT_JOBS` (`default`; if it was given one: the default is nobody's
+    wish) and `PIPELINE_POOL_CAPS`.
 
     The worker that starts last decides, so that a new value comes with a restart of the workers. The API and programs that only submit
     set nothing: they go by what is set, and by their own setting only while nobody has.
     """
-    if "max_concurrent_jobs" not in settings.model_fields_set:
-        return
-    cap = settings.max_concurrent_jobs
-    before = store.set_max_concurrent_jobs(cap)
+    if "max_concurrent_jobs" in settings.model_fields_set:
+        _declare(store, DEFAULT, settings.max_concurrent_jobs, "PIPELINE_MAX_CONCURRENT_JOBS")
+    for pool, cap in settings.pool_caps.items():
+        _declare(store, pool, cap, "PIPELINE_POOL_CAPS")
+
+
+def _declare(store: Store, pool: str, cap: int, setting: str) -> None:
+    before = store.set_max_concurrent_jobs(cap, pool)
     if before not in (None, cap):
-        logger.warning("the maximum number of concurrent jobs was changed", setting="PIPELINE_MAX_CONCURRENT_JOBS", before=before, now=cap)
+        logger.warning("the maximum number of concurrent jobs was changed", setting=setting, pool=shown(pool), before=before, now=cap)
 
 
 def _number(value: str | None) -> int | None:

@@ -12,7 +12,8 @@ from pipeline_jobs.tenants import Whose
 
 
 def queue_position(store: Store, job_id: str) -> dict[str, Any] | None:
-    """`{position, reason, limit, current, eta_seconds}` of a queued job; None: the job does not wait."""
+    """`{position, reason, limit, current, eta_seconds}` of a queued job, and `pool` if it waits in another one than `default`; None: the
+    job does not wait."""
     return _shown(store.run("queue_position", id=job_id))
 
 
@@ -36,4 +37,5 @@ def _shown(found: Any) -> dict[str, Any] | None:
         "limit": float(found.limit) if "." in found.limit else int(found.limit) if found.limit else None,
         "current": int(found.current) if found.current else None,
         "eta_seconds": float(found.eta) if found.eta else None,
+        **({"pool": found.pool} if found.pool else {}),
     }

@@ -18,7 +18,9 @@ from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
 from pipeline_jobs.jobs.stage_times import StageTook, timed, untold
 from pipeline_jobs.pipelines import DEGRADED, WARNINGS, Pipeline, Stage
+from pipeline_jobs.pools.pool_names import ANYWHERE
 from pipeline_jobs.runlog import capture
+from pipeline_jobs.stage import Hop
 from pipeline_jobs.tracing import spans
 
 logger = structlog.get_logger(__name__)
@@ -45,21 +47,29 @@ def run_stages(
     took: StageTook = untold,
     judge: Judge | None = None,
     runs_again: Callable[[PipelineJobsError], bool] = never,
+    pool: str | None = None,
 ) -> Mapping[str, Any]:
     """Run all stages, in order, each with what the earlier ones gave. :return: all they gave, merged.
 
     :param keeper: knows what need not run again, and keeps what each gives; that of the last is the result.
     :param judge: says of an error that it is the machine's.
     :param runs_again: an error of the run has the job tried again later: no stage is given up before.
+    :param pool: that of this worker; None: every stage runs here.
+    :raises Hop: the next stage that must run is another pool's.
     """
     for stage in pipeline.stages:
+        others = pool is not None and stage.pool not in (pool, ANYWHERE)
+        kept = keeper.restore(stage) if others and keeper else None
+        if others and kept is None:
+            raise Hop(context, stage)
         context.begin(stage.name, pipeline.spans()[stage.name])
         context.reporter.report(stage.name, round(context.span[0], 1), None)
         # Not only within the block: the line of an error is written behind it. The next run begins without any.
         bind_contextvars(stage=stage.name)
         message = None
         with spans.span(f"stage {stage.name}", "internal", job__stage=stage.name) as span:
-            kept = keeper.restore(stage) if keeper else None
+            if keeper and not others:
+                kept = keeper.restore(stage)
             span.set(job__stage__kept=kept is not None)
             if keeper and kept is not None and stage.name in keeper.cached:
                 context.reporter.cached(stage.name)

@@ -30,6 +30,11 @@ class RunContext(JobContext):
         self._folder = folder
 
 
+def workdir_of(settings: Settings, job: Job) -> Path:
+    """Where a run of a job has it."""
+    return settings.work_dir / f"{job.job_id}.{job.fence}"
+
+
 class Workdir:
     """A run's own folder, `{job}.{fence}`: gone with the run, if it was made."""
 
@@ -63,3 +68,13 @@ def context_of(
         signals={name: one["payload"] for name, one in job.signals.items()},
         run_log=run_log or RunLog(),
     )
+
+
+class NoReporter(Reporter):
+    """Of a run without a job."""
+
+    def report(self, stage: str, percent: float, message: str | None) -> None:
+        """Nobody follows."""
+
+    def check(self) -> None:
+        """Nobody cancels."""

@@ -236,8 +236,12 @@ def _duties(store: Store, settings: Settings, known: Sequence[Process], now: int
 def _canary(store: Store, most: float, now: int) -> Iterator[Found]:
     late, load_now = _late(store, "canary", most, now), load(store)
     # While all slots are busy, the running jobs are the proof.
-    if late and load_now.leases < load_now.capacity:
+    if late and load_now.default.leases < load_now.default.capacity:
         yield Found("canary_late", f"the last one came back {late}")
+    for pool in load_now.pools[1:]:
+        age = pool.canary_seconds
+        if pool.slots and age is not None and age > most and pool.leases < pool.capacity:
+            yield Found("canary_late", f"that of the pool {pool.pool} came back {age:.0f} s ago")
 
 
 def _late(store: Store, duty: str, most: float, now: int) -> str | None:

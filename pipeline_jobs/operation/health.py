@@ -144,11 +144,12 @@ def _nearly_full(settings: Settings, memory: Mapping[str, object]) -> str | None
 
 
 def _workers(store: Store, settings: Settings, now: Load) -> str | None:
-    if not now.workers:
+    here = now.default
+    if not here.slots:
         return "no live worker consumes the queue `jobs`"
-    if now.workers <= len(now.paused):
-        return f"every live worker is paused: {_by_worker(now.paused)}"
-    return _canary(store, settings, busy=now.leases >= now.capacity)
+    if len(here.slots) <= len(paused := {worker: why for worker, why in now.paused.items() if worker in here.slots or not now.pools[1:]}):
+        return f"every live worker is paused: {_by_worker(paused)}"
+    return _canary(store, settings, busy=here.leases >= here.capacity)
 
 
 def _warnings(now: Load) -> str | None:

@@ -16,9 +16,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pipeline_jobs.operation.canary import TENANT as CANARY
+from pipeline_jobs.pools.pool_names import shown
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import TERMINAL, JobStatus, Reason
 from pipeline_jobs.store.figures import Scrape, Server, Unmoved, history, scrape
+from pipeline_jobs.store.pool_figures import PoolFigures
 from pipeline_jobs.store.store import Store
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -60,7 +62,10 @@ _COUNTERS = {
     "canary_completed": ("pipeline_canary_jobs_completed", "Canary jobs that ended, by status.", ("status",)),
 }
 _HISTOGRAMS = {
-    "duration": ("pipeline_job_duration_seconds", "From the start of a job's last run (attempt_started_at) to its end."),
+    "duration": (
+        "pipeline_job_duration_seconds",
+        "From the start of a job's last run (attempt_started_at) to its end; of one that went from pool to pool, the time that it ran.",
+    ),
     "schedule_lag": ("pipeline_schedule_lag_seconds", "Time from a schedule's slot to the acceptance of its job."),
     "wait": ("pipeline_job_wait_seconds", "Time from the acceptance of a job to its first start."),
 }
@@ -138,14 +143,13 @@ def exposition(counters: Iterable[Metric], gauges: Iterable[Gauge] = ()) -> byte
 def _gauges(now: Scrape, settings: Settings) -> Iterator[Gauge]:
     yield "pipeline_store_up", "1: the store answers. 0: it does not, and nothing else is known.", {}, 1
     yield from _jobs(now)
-    cap = settings.max_concurrent_jobs if now.max_concurrent_jobs is None else now.max_concurrent_jobs
-    yield (
-        "pipeline_slots",
-        "Jobs that can run at once: slots of the live workers, within the installation's cap.",
-        {},
-        min(now.capacity, cap),
-    )
-    yield "pipeline_max_concurrent_jobs", "The installation's cap on jobs that run at once.", {}, cap
+    here = now.pools[0]
+    cap = settings.max_concurrent_jobs if here.most is None else here.most
+    what = "Jobs that can run at once: slots of the live workers of the pool `default`, within its cap."
+    yield "pipeline_slots", what, {}, here.within(cap)
+    yield "pipeline_max_concurrent_jobs", "The cap of the pool `default` on jobs that run at once.", {}, cap
+    for pool in now.pools:
+        yield from _pool(pool, cap)
     yield from _workers(now)
     for pipeline, slots in now.pipelines.items():
         yield "pipeline_pipeline_slots", "Slots that a pipeline's jobs hold.", {"pipeline": pipeline}, slots.used
@@ -173,8 +177,20 @@ def _jobs(now: Scrape) -> Iterator[Gauge]:
     yield "pipeline_jobs_dependent", "Jobs that wait for other jobs to end.", {}, reasons["dependency"]
     for reason, n in sorted(reasons.items()):
         yield "pipeline_jobs_waiting", "All queued jobs, by the reason why they wait.", {"reason": reason}, n
-    yield "pipeline_jobs_running", "Running jobs: a worker holds their lease.", {}, now.leases
+    yield "pipeline_jobs_running", "Running jobs: a worker holds their lease.", {}, sum(pool.leases for pool in now.pools)
     yield "pipeline_oldest_queued_age_seconds", "How long the first of the jobs that could start has been waiting.", {}, now.ready_seconds
+
+
+def _pool(now: PoolFigures, cap: int) -> Iterator[Gauge]:
+    labels, held = {"pool": shown(now.pool)}, {*HELD, Reason.SCHEDULED, Reason.DEPENDENCY, Reason.SIGNAL}
+    yield "pipeline_pool_workers", "Live job workers of a pool.", labels, len(now.slots)
+    yield "pipeline_pool_slots", "Jobs that can run at once in a pool.", labels, now.within(None if now.pool else cap)
+    yield "pipeline_pool_running", "Running jobs of a pool: one of its workers holds their lease.", labels, now.leases
+    waiting = sum(n for reason, n in now.reasons.items() if reason not in held)
+    yield "pipeline_pool_queued", "Jobs that could start and wait for a slot of a pool.", labels, waiting
+    if now.canary_seconds is not None:
+        yield "pipeline_pool_canary_age_seconds", "Time since the last canary job of a pool completed.", labels, now.canary_seconds
+    yield "pipeline_pool_oldest_queued_age_seconds", "How long the first of those has been waiting.", labels, now.ready_seconds
 
 
 def _workers(now: Scrape) -> Iterator[Gauge]:

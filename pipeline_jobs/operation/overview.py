@@ -23,13 +23,13 @@ class Now:
 
 
 def now(store: Store, settings: Settings, tenant_id: str | None = None) -> Now:
-    """:param tenant_id: count this tenant's jobs only; None: all but the platform's own canary. Slots are those of the installation.
+    """:param tenant_id: count this tenant's jobs only; None: all but the platform's own canary. Slots are those of all pools.
 
     :raises StoreUnavailable:
     """
     found = load(store, tenant_id)
-    cap = settings.max_concurrent_jobs if found.max_concurrent_jobs is None else found.max_concurrent_jobs
-    return Now(found.queued, found.running, min(found.capacity, cap) if found.workers else 0, found.oldest_seconds)
+    slots = sum(pool.within(None if pool.pool else settings.max_concurrent_jobs) for pool in found.pools if pool.slots)
+    return Now(found.queued, found.running, slots, found.oldest_seconds)
 
 
 def tenants(store: Store, most: int) -> list[str]:

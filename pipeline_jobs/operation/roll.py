@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline_jobs.job import Job, rfc3339
+from pipeline_jobs.pools.pool_names import shown
 from pipeline_jobs.store import presence
 from pipeline_jobs.store.figures import Load, load
 from pipeline_jobs.store.presence import Process
@@ -39,6 +40,8 @@ class Row:
     #: Of a job worker: how many jobs it takes.
     slots: int | None
     jobs: tuple[Running, ...]
+    #: That it serves; None: it announces no slots.
+    pool: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,7 +59,7 @@ def roll(store: Store) -> list[Row]:
 
 
 def _runs(store: Store) -> dict[str, list[Running]]:
-    ids = store.members("leases")
+    ids = [one for keys in store.keys_of_pools() for one in store.client.zrange(keys("leases"), 0, -1)]
     runs: dict[str, list[Running]] = defaultdict(list)
     for flat in store.records("job", [(one,) for one in ids]):
         if flat:
@@ -68,7 +71,8 @@ def _runs(store: Store) -> dict[str, list[Running]]:
 def _row(one: Process, now: Load, runs: dict[str, list[Running]], lost: str) -> Row:
     state = f"refused: {one.about.refused}" if one.about.refused else lost or _state(one.name, now)
     since = rfc3339(one.began) if one.began else None
-    return Row(one.name, one.about.kind, state, since, one.about.version, now.slots.get(one.name), tuple(runs.get(one.name, ())))
+    pool = next((shown(pool.pool) for pool in now.pools if one.name in pool.slots), None)
+    return Row(one.name, one.about.kind, state, since, one.about.version, now.slots.get(one.name), tuple(runs.get(one.name, ())), pool)
 
 
 def _state(name: str, now: Load) -> str:

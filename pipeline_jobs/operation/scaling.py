@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline_jobs.jobs.pipeline_limits import MOST
 from pipeline_jobs.operation.metrics import HELD
+from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import Reason
-from pipeline_jobs.store.figures import Workers, workers
+from pipeline_jobs.store.figures import pool_of
+from pipeline_jobs.store.pool_figures import PoolFigures
 from pipeline_jobs.store.store import Store
 
 #: Why jobs wait that more workers of the same kind would not start.
@@ -22,7 +25,7 @@ class Scaling:
     #: Jobs that could start and wait for a slot.
     ready: int
     running: int
-    #: Of the live workers together, within the installation's cap.
+    #: Of the live workers together, within the pool's cap.
     slots: int
     #: How long the first of the jobs that could start has been waiting, in seconds; 0: none does.
     oldest_seconds: float
@@ -30,17 +33,18 @@ class Scaling:
     wanted: int
 
 
-def scaling(store: Store, settings: Settings) -> Scaling:
+def scaling(store: Store, settings: Settings, pool: str = DEFAULT) -> Scaling:
     """:raises StoreUnavailable:"""
-    now = workers(store)
-    cap = settings.max_concurrent_jobs if now.max_concurrent_jobs is None else now.max_concurrent_jobs
+    now = pool_of(store, pool)
+    cap = settings.pool_caps.get(pool, MOST) if pool else settings.max_concurrent_jobs
+    cap = cap if now.most is None else now.most
     ready = sum(n for reason, n in now.reasons.items() if reason not in _NO_HELP)
     running = sum(now.running.values())
     slots = min(sum(now.slots.values()), cap)
     return Scaling(ready, running, slots, now.ready_seconds, wanted(ready, now, cap))
 
 
-def wanted(ready: int, now: Workers, cap: int) -> int:
+def wanted(ready: int, now: PoolFigures, cap: int) -> int:
     """A slot for each job that runs or could, within the cap; and no fewer than all slots of the workers that run something.
 
     Jobs are spread over the workers: with one job on each of five, a slot for each job would be one worker, and four busy ones would be

@@ -21,6 +21,7 @@ from pipeline_jobs import __version__
 from pipeline_jobs import disk as disks
 from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore, check_root
+from pipeline_jobs.job import SCHEMA
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import presence
 from pipeline_jobs.store.guard import data_folder
@@ -93,7 +94,7 @@ class Watch:
     def announce(self, refused: str = "") -> None:
         """:param refused: why this process does not start. :raises StoreUnavailable:"""
         self._measure_clock()
-        about = About(self.kind, build(), self._settings_said(), self._skew_ms, self.findings(), refused)
+        about = About(self.kind, build(), self._settings_said(), self._skew_ms, self.findings(), refused, SCHEMA)
         presence.announce(self._store, self.name, about)
         self._announced.set()
         if self._stop.is_set() and not refused:

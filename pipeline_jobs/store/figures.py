@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.pool_figures import PoolFigures, ask, read
 from pipeline_jobs.store.reader import Reader
 from pipeline_jobs.store.runner import Runner
 from pipeline_jobs.tenants import CANARY_TENANT
@@ -28,20 +30,27 @@ class Load:
     running: int
     #: Age in seconds of the job that was accepted first of those that wait; None: nothing waits.
     oldest_seconds: float | None
-    #: Leases that workers hold, of all jobs.
-    leases: int
-    #: Slots of the live workers together.
-    capacity: int
-    #: How many workers are live.
-    workers: int
-    #: The installation's cap; None: nobody has set it.
-    max_concurrent_jobs: int | None
+    #: `default`, and the others.
+    pools: list[PoolFigures]
     #: Live workers that take no jobs now, each with why.
     paused: dict[str, str]
     #: What an operator should know of live workers.
     warnings: dict[str, str]
-    #: Slots of each live worker.
-    slots: dict[str, int]
+
+    @property
+    def default(self) -> PoolFigures:
+        """The pool of workers that serve no other."""
+        return self.pools[0]
+
+    @property
+    def slots(self) -> dict[str, int]:
+        """Slots of each live worker."""
+        return {worker: n for pool in self.pools for worker, n in pool.slots.items()}
+
+    @property
+    def workers(self) -> int:
+        """How many workers are live."""
+        return len(self.slots)
 
 
 def load(store: Reader, tenant_id: str | None = None) -> Load:
@@ -61,18 +70,13 @@ def load(store: Reader, tenant_id: str | None = None) -> Load:
         pipe.zcard(keys("tenant_status", CANARY_TENANT, JobStatus.RUNNING))
         # One canary is on its way at a time: the oldest job that is none is among the first of these.
         pipe.zrange(index(JobStatus.QUEUED), 0, MOST_CANARIES, withscores=True)
-        pipe.zcard(keys("leases"))
-        pipe.mget(keys("capacity"), keys("max_concurrent_jobs"))
-        pipe.zrange(keys("workers"), 0, -1, withscores=True)
         pipe.hgetall(keys("paused"))
         pipe.hgetall(keys("warnings"))
-        pipe.hgetall(keys("slots"))
         # The server's clock, by which workers are announced: this process's may be wrong.
         pipe.time()
-        *counts, announced, paused, warnings, slots, (seconds, micros) = pipe.execute()
-    queued, running, canaries, singing, first, leases, (capacity, cap) = counts
+        names = ask(store, pipe)
+        queued, running, canaries, singing, first, paused, warnings, (seconds, micros), *of_pools = pipe.execute()
     now = seconds + micros / 1_000_000
-    workers = [worker for worker, until in announced if until >= now * 1000]
     if tenant_id is None:
         queued, running = queued - len(canaries), running - singing
         first = [one for one in first if one[0] not in canaries]
@@ -80,13 +84,9 @@ def load(store: Reader, tenant_id: str | None = None) -> Load:
         queued=queued,
         running=running,
         oldest_seconds=max(0.0, now - first[0][1] / 1_000_000) if first else None,
-        leases=leases,
-        capacity=int(capacity or 0),
-        workers=len(workers),
-        max_concurrent_jobs=int(cap) if cap else None,
+        pools=read(names, of_pools, now * 1000),
         paused=paused,
         warnings=warnings,
-        slots={worker: int(slots.get(worker, 0)) for worker in workers},
     )
 
 
@@ -128,6 +128,8 @@ class WorkerFigures:
 
     #: Node name and incarnation.
     worker: str
+    #: That it serves; empty: `default`.
+    pool: str
     #: Of those that know the same pipelines and schema; empty: it does not say.
     kind: str
     slots: int
@@ -156,11 +158,8 @@ class Scrape:
     names: set[str]
     #: Why queued jobs wait, and how many for each reason (`states.Reason`).
     reasons: dict[str, int]
-    leases: int
-    #: Slots of the live workers together, whatever the cap says.
-    capacity: int
-    #: The installation's cap; None: nobody has set it.
-    max_concurrent_jobs: int | None
+    #: `default`, and the others with why jobs wait in them.
+    pools: list[PoolFigures]
     workers: list[WorkerFigures]
     pipelines: dict[str, PipelineFigures]
     #: How many API processes are announced.
@@ -179,7 +178,7 @@ class Scrape:
 
 
 def scrape(store: Runner) -> Scrape:
-    """Four round trips. :raises StoreUnavailable:"""
+    """Five round trips. :raises StoreUnavailable:"""
     keys, waiting, outbox = store.keys, store.run("waiting"), store.run("webhooks_waiting")
     # By the server's clock, as all that is written there.
     now = int(waiting.now)
@@ -187,24 +186,21 @@ def scrape(store: Runner) -> Scrape:
     with store_errors(), store.client.pipeline() as pipe:
         pipe.hgetall(keys("counters"))
         pipe.smembers(keys("named"))
-        pipe.zcard(keys("leases"))
-        pipe.mget(keys("capacity"), keys("max_concurrent_jobs"))
         pipe.mget(*(keys("heartbeat", duty) for duty in ("canary", *DUTIES)))
         pipe.zrange(keys("schedules_due"), 0, 0, withscores=True)
-        pipe.zrangebyscore(keys("workers"), now, "+inf")
-        for table in ("class_of", "slots", "running", "paused", "warnings", "pipelines"):
+        for table in ("paused", "warnings", "pipelines"):
             pipe.hgetall(keys(table))
         pipe.zcount(keys("apis"), now, "+inf")
-        counters, names, leases, (capacity, cap), beats, due, live, *tables, pipelines, apis = pipe.execute()
+        asked = ask(store, pipe)
+        counters, names, beats, due, paused, warnings, pipelines, apis, *of_pools = pipe.execute()
+    pools = [_with_reasons(pool, waiting) for pool in read(asked, of_pools, now)]
     canary, *ages = (None if beat is None else _age(now, beat) for beat in beats)
     return Scrape(
         counters=counters,
         names=names,
         reasons=_by_reason(waiting.reasons),
-        leases=leases,
-        capacity=int(capacity or 0),
-        max_concurrent_jobs=int(cap) if cap else None,
-        workers=[_worker(worker, *tables) for worker in live],
+        pools=pools,
+        workers=[_worker(worker, pool, paused, warnings) for pool in pools for worker in pool.slots],
         pipelines=_pipelines(pipelines),
         apis=apis,
         ready_seconds=_age(now, waiting.since),
@@ -219,34 +215,49 @@ def scrape(store: Runner) -> Scrape:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """What waits, and the live job workers: for whatever starts and ends workers."""
+    """What waits, and the live job workers of all pools."""
 
     #: As in `Scrape`.
     reasons: dict[str, int]
-    ready_seconds: float
-    max_concurrent_jobs: int | None
     #: Slots of each live worker (name and incarnation), and jobs that each runs.
     slots: dict[str, int]
     running: dict[str, int]
 
 
 def workers(store: Runner) -> Workers:
-    """Two round trips. :raises StoreUnavailable:"""
-    keys, waiting = store.keys, store.run("waiting")
-    now = int(waiting.now)
+    """Three round trips. :raises StoreUnavailable:"""
+    waiting = store.run("waiting")
     with store_errors(), store.client.pipeline() as pipe:
-        pipe.get(keys("max_concurrent_jobs"))
-        pipe.zrangebyscore(keys("workers"), now, "+inf")
-        pipe.hgetall(keys("slots"))
-        pipe.hgetall(keys("running"))
-        cap, live, slots, running = pipe.execute()
-    return Workers(
-        reasons=_by_reason(waiting.reasons),
-        ready_seconds=_age(now, waiting.since),
-        max_concurrent_jobs=int(cap) if cap else None,
-        slots={worker: int(slots.get(worker, 0)) for worker in live},
-        running={worker: int(running.get(worker, 0)) for worker in live},
-    )
+        names = ask(store, pipe)
+        pools = read(names, pipe.execute(), int(waiting.now))
+    slots = {worker: n for pool in pools for worker, n in pool.slots.items()}
+    running = {worker: n for pool in pools for worker, n in pool.running.items()}
+    return Workers(_by_reason(waiting.reasons), slots, running)
+
+
+def pool_of(store: Runner, name: str) -> PoolFigures:
+    """Of a pool what waits, and its live workers: for whatever starts and ends those. One that there never was has nothing.
+
+    :raises StoreUnavailable:
+    """
+    waiting = store.run("waiting")
+    with store_errors(), store.client.pipeline() as pipe:
+        names = ask(store, pipe)
+        found = read(names, pipe.execute(), int(waiting.now))
+    return next((_with_reasons(pool, waiting) for pool in found if pool.pool == name), PoolFigures(name, 0, 0, 0, None, {}, {}, {}))
+
+
+def _with_reasons(pool: PoolFigures, waiting: Any) -> PoolFigures:
+    """Of `default` all that wait but those that wait in other pools."""
+    reasons = {name: _by_reason(found) for name, found, _ in waiting.pools}
+    if not pool.pool:
+        others = Counter[str]()
+        for name, found in reasons.items():
+            others.update(found if name else {})
+        own = {reason: n - others[reason] for reason, n in _by_reason(waiting.reasons).items()}
+    since = {name: at for name, _, at in waiting.pools} if len(waiting.pools) > 1 else {"": waiting.since}
+    age = _age(int(waiting.now), since.get(pool.pool, ""))
+    return replace(pool, reasons=reasons.get(pool.pool, {}) if pool.pool else own, ready_seconds=age)
 
 
 def server(store: Reader) -> Server:
@@ -269,19 +280,13 @@ def server(store: Reader) -> Server:
     )
 
 
-def _worker(
-    worker: str,
-    kinds: Mapping[str, str],
-    slots: Mapping[str, str],
-    running: Mapping[str, str],
-    paused: Mapping[str, str],
-    warnings: Mapping[str, str],
-) -> WorkerFigures:
+def _worker(worker: str, pool: PoolFigures, paused: Mapping[str, str], warnings: Mapping[str, str]) -> WorkerFigures:
     return WorkerFigures(
         worker=worker,
-        kind=kinds.get(worker, ""),
-        slots=int(slots.get(worker, 0)),
-        running=int(running.get(worker, 0)),
+        pool=pool.pool,
+        kind=pool.kinds.get(worker, ""),
+        slots=pool.slots[worker],
+        running=pool.running[worker],
         paused=paused.get(worker, ""),
         warning=warnings.get(worker, ""),
     )
@@ -289,9 +294,11 @@ def _worker(
 
 def _pipelines(table: Mapping[str, str]) -> dict[str, PipelineFigures]:
     """An operator's cap (`cap:X`) goes before the pipeline's own (`own:X`)."""
-    names = sorted({field.partition(":")[2] for field in table})
+    # `ms:X:P` is of the pool P.
+    names = sorted({name for name in (field.partition(":")[2] for field in table) if ":" not in name})
     caps = {name: table.get(f"cap:{name}", table.get(f"own:{name}")) for name in names}
-    return {name: PipelineFigures(int(float(table.get(f"n:{name}", 0))), int(float(cap)) if cap else None) for name, cap in caps.items()}
+    used = {name: sum(int(float(table.get(f"{field}:{name}", 0))) for field in ("n", "others")) for name in names}
+    return {name: PipelineFigures(used[name], int(float(cap)) if cap else None) for name, cap in caps.items()}
 
 
 def _by_reason(pairs: Sequence[Any]) -> dict[str, int]:

@@ -52,7 +52,8 @@ KEYS: dict[str, Key] = {
     "share": Key(
         "share:{}",
         "hash",
-        "A tenant's virtual time (`came`: as it came), those of its workspaces (`w:X`), slots (`n`), start tokens, how fast its jobs end.",
+        "A tenant's virtual time (`came`: as it came), those of its workspaces (`w:X`), slots (`n`), start tokens, how fast its jobs end. "
+        "Of another pool: `time:P`, `n:P`, `w:P:X`; `others`: slots in all of those.",
     ),
     "recent": Key("recent@", "string tenant ms tenant ms", "The two tenants that had a job last. Written by dispatch, left by erase."),
     "waiting": Key("waiting@", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
@@ -73,7 +74,8 @@ KEYS: dict[str, Key] = {
     "pipelines": Key(
         "pipelines",
         "hash",
-        "Of each pipeline its cap (`cap:X` set, `own:X` declared), slots (`n:X`, hinted and running), ms of a run (`ms:X`).",
+        "Of each pipeline its cap (`cap:X` set, `own:X` declared), slots (`n:X`, hinted and running), ms of a run (`ms:X`). Of other pools "
+        "than `default`: slots in all of them (`others:X`), ms of a run in each (`ms:X:P`).",
     ),
     "usage_day": Key(
         "usage:{}:{}", "hash, 400 days", "A tenant's figures of a day (days since 1970): created, ended by status, slot_ms, waits."
@@ -97,7 +99,7 @@ KEYS: dict[str, Key] = {
         "ready_since", "zset ms->id", "Queued jobs that could start, dispatched or not, and since when. Left by claim, delay, end."
     ),
     "said": Key("said:{}", "string, 5 min", "What a call was answered whose repetition would find nothing left to do."),
-    "lost": Key("lost@", "zset order->id pipeline", "Jobs that were lost with their worker: next. Left at the next slot for them."),
+    "lost": Key("lost@", "zset order->id pipeline", "Jobs that were lost with their worker: next. With a hint: order + 4e15. Left by their start, and what ends them."),
     "hints": Key("hints@", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key(
         "leases@", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."
@@ -133,7 +135,8 @@ KEYS: dict[str, Key] = {
     "class_of": Key("class_of@", "hash worker->class", "Class of each live worker that says what it knows. Written by announce."),
     "classes": Key("classes@", "hash class->`1;X;Y;`", "Schema and pipelines that a class of workers knows (``: those that do not say)."),
     "fleet": Key("fleet@", "string", "What the only class of the live workers knows; `*`: there are several; empty: it does not say."),
-    "max_concurrent_jobs": Key("max_concurrent_jobs", "int", "The installation's cap. Set as a process starts that has the setting."),
+    "max_concurrent_jobs": Key("max_concurrent_jobs@", "int", "The cap of a pool. Set as a process starts that has the setting."),
+    "pools": Key("pools", "string X Y", "The names of the pools besides `default` that there ever were, in no order."),
     "order": Key("order", "int", "The last `order` given out (microseconds)."),
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
     "named": Key("named", "set", "Tenants (`X`) and workspaces (`X|Y`) that have metrics by name. Written at their first event."),
@@ -169,7 +172,7 @@ KEYS: dict[str, Key] = {
         "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."
     ),
     "reconciled": Key("reconciled", "string `status order`", "Up to where the live jobs were looked at. Left by the last page of a pass."),
-    "canary": Key("canary", "string id", "The canary job that is on its way."),
+    "canary": Key("canary@", "string id", "The canary job that is on its way in a pool."),
     "secret": Key("secret", "string", "Key that signs links, drawn once, unless a setting gives one."),
     "endpoints": Key("webhook_endpoints", "zset order->id", "All webhook endpoints. A member goes with its endpoint."),
     "tenant_endpoints": Key("webhook_endpoints:{}", "zset order->id", "Those of a tenant."),
@@ -218,20 +221,22 @@ KEYS: dict[str, Key] = {
     "audit_ordered": Key("audit_ordered", "string id", "The newest row that was put there as it was written."),
     "audit_unordered": Key("audit_unordered", "string", "Some rows are not in that order: a process of the version before wrote them."),
     "audit_last": Key("audit_last", "string id", "The id of its newest row: all streams have one order."),
-    "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
+    "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness; when a canary came back."),
 }
 
 
-#: What stands in the keys of the pool `default`, the only one so far: nothing, so that they are those of the versions that knew no pools.
+#: What stands in the keys of the pool `default`: nothing, so that they are those of the versions that knew no pools. Of the pool X: `:X`.
 POOL = ""
 
 
 class Keys:
     """Builds keys for one cell: `keys("job", job_id)`."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, pool: str = POOL) -> None:
+        """:param pool: name of a pool, for the keys that each pool has of its own; empty: `default`."""
         self.prefix = prefix
-        self._patterns = {name: prefix + key.pattern.replace("@", POOL) for name, key in KEYS.items()}
+        part = f":{pool}" if pool else POOL
+        self._patterns = {name: prefix + key.pattern.replace("@", part) for name, key in KEYS.items()}
 
     def __call__(self, name: str, *parts: str) -> str:
         return self._patterns[name].format(*parts)

@@ -35,6 +35,8 @@ class About:
     findings: Mapping[str, str] = field(default_factory=dict)
     #: Why it does not start; empty: it has started.
     refused: str = ""
+    #: The highest schema of records that it reads; 0: it does not say.
+    schema: int = 0
 
 
 @dataclass(frozen=True, slots=True)

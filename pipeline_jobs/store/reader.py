@@ -21,6 +21,14 @@ class Reader:
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self.client, self.wire, self.keys = client, Wire(client), Keys(prefix)
 
+    def pools(self) -> list[str]:
+        """The names of all pools that there ever were, `default` (the empty one) first."""
+        return ["", *(self.text("pools") or "").split()]
+
+    def keys_of_pools(self) -> list[Keys]:
+        """The keys of each."""
+        return [Keys(self.keys.prefix, pool) for pool in self.pools()]
+
     def now(self) -> int:
         """The server's clock, in ms."""
         seconds, micros = self._call("TIME")

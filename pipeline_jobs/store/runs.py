@@ -88,16 +88,23 @@ class Runs(Duties):
         return ended(reply.status)
 
     def park(
-        self, job_id: str, fence: int, name: str, timeout: float | None, otherwise: str, message: str
+        self, job_id: str, fence: int, name: str, timeout: float | None, otherwise: str, message: str, pool: str = ""
     ) -> JobStatus | Literal["full"] | None:
         """Let a running job wait for a signal, without a slot.
 
         :param timeout: how long, in seconds; None: for any time. :param otherwise: what the end of that time does: `fail`, `go_on`.
-        :param message: what is told to whoever looks at the job.
+        :param message: what is told to whoever looks at the job. :param pool: in which it goes on.
         :return: its status now; None: this run has no say; `FULL`: its tenant has as many such jobs as it may, and nothing has changed.
         """
-        reply = self.run("park", id=job_id, fence=fence, name=name, timeout=timeout, otherwise=otherwise, message=message)
+        reply = self.run("park", id=job_id, fence=fence, name=name, timeout=timeout, otherwise=otherwise, message=message, pool=pool)
         return FULL if reply.status == FULL else ended(reply.status)
+
+    def advance(self, job_id: str, fence: int, pool: str, message: str) -> JobStatus | None:
+        """Let a running job wait for a slot of another pool, on the same attempt.
+
+        :param message: what is told to whoever looks at the job. :return: its status now; None: this run has no say.
+        """
+        return ended(self.run("advance", id=job_id, fence=fence, pool=pool, message=message).status)
 
     def _taking(self, taker: Taker | None) -> dict[str, Any]:
         if taker is None:

@@ -142,10 +142,9 @@ def compose_function(name: str, shebang: str, shared: list[str], body: str, temp
             set_anew.append(f"{names} = {value or 'nil'}")
     flags = "".join(f"'{flag}'" for flag in shebang.partition("flags=")[2].split(",") if flag)
     parts = [
-        "local P, KEYS, ARGV",
-        f"local POOL = '{POOL}'",
+        "local P, POOL, KEYS, ARGV",
         *made,
-        "local function begin(keys, argv)\nKEYS, ARGV, P = keys, argv, keys[1]",
+        f"local function begin(keys, argv)\nKEYS, ARGV, P, POOL = keys, argv, keys[1], '{POOL}'",
         *set_anew,
         "end\nlocal function run(keys, argv)\nbegin(keys, argv)",
         body,

@@ -40,7 +40,7 @@ EXPIRED = "the job did not start within its start_within_seconds"
 
 @dataclass(frozen=True, slots=True)
 class ClaimRefused:
-    """Why a hint was not good for a claim: unknown, stale, schema, pipeline (not known here), or the status the job is in."""
+    """Why a hint was not good for a claim: unknown, stale, schema, pool, pipeline (not known here), or the status the job is in."""
 
     why: str
 
@@ -142,13 +142,16 @@ class Store(Runs):
 
     # -- a run
 
-    def claim(self, job_id: str, fence: int, *, worker: str, run: str, pipelines: Mapping[str, float | None] = ANY) -> Job | ClaimRefused:
+    def claim(
+        self, job_id: str, fence: int, *, worker: str, run: str, pipelines: Mapping[str, float | None] = ANY, pool: str = ""
+    ) -> Job | ClaimRefused:
         """Take the lease of a dispatched job. Stale, doubled and forged hints are refused.
 
         :param pipelines: those that the worker knows, and how long a run of each may take, in seconds (None: `max_run_seconds`).
+        :param pool: that it serves.
         """
         reply = self.run(
-            "claim", id=job_id, fence=fence, worker=worker, run=run, schema=SCHEMA, run_ms=self._run_ms,
+            "claim", id=job_id, fence=fence, worker=worker, run=run, schema=SCHEMA, run_ms=self._run_ms, pool=pool,
             pipelines=[(name, "" if longest is None else ms(longest)) for name, longest in pipelines.items()],
         )  # fmt: skip
         if reply.became != "ok":
@@ -252,9 +255,9 @@ class Store(Runs):
         """
         self.run("set_pipeline_cap", pipeline=pipeline, most=cap, which="own" if declared else "cap")
 
-    def set_max_concurrent_jobs(self, cap: int) -> int | None:
-        """Set the installation's cap. It acts on the backlog at once; what runs goes on. :return: what it was; None: nobody had set it."""
-        before = self.run("set_max_concurrent_jobs", most=cap).before
+    def set_max_concurrent_jobs(self, cap: int, pool: str = "") -> int | None:
+        """Set a pool's cap. It acts on the backlog at once; what runs goes on. :return: what it was; None: nobody had set it."""
+        before = self.run("set_max_concurrent_jobs", most=cap, pool=pool).before
         return int(before) if before else None
 
     def delete(self, job_id: str, order: int | None = None) -> bool:
@@ -280,16 +283,17 @@ class Store(Runs):
         paused: str = "",
         kind: WorkerClass = NO_CLASS,
         warning: str = "",
+        pool: str = "",
     ) -> list[str]:
         """A worker's beat.
 
         :param jobs: (id, fence) of what it runs. :param paused: why it takes none. :param kind: its class.
-        :param warning: what an operator should know of it.
+        :param warning: what an operator should know of it. :param pool: that it serves.
         :return: for each `ok`, `cancel` or `fenced`.
         """
         beat = self.run(
             "announce", worker=worker, slots=slots, leaving=leaving, paused=paused, kind=kind.name, text=kind.text,
-            warning=warning, jobs=jobs,
+            warning=warning, pool=pool, jobs=jobs,
         )  # fmt: skip
         return list(beat.replies)
 
@@ -358,9 +362,19 @@ class Store(Runs):
                 self.client.delete(*found[start : start + 1000])
             self.client.delete(*(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed", "remembered")))
             # It may name this tenant; the next dispatch of any other writes it again.
-            self.client.delete(self.keys("recent"))
+            self.client.delete(*(keys("recent") for keys in self.keys_of_pools()))
+            for keys in self.keys_of_pools():
+                self.client.srem(keys("waiting"), tenant_id)
+                self._forget_blocked(keys, tenant_id)
             self.client.hdel(self.keys("limits"), tenant_id)
             self.client.zrem(self.keys("tenants"), tenant_id)
+
+    def _forget_blocked(self, keys: Keys, tenant_id: str) -> None:
+        """Its workspaces wait for no full pipeline any more."""
+        for pipeline in self.client.smembers(keys("blocking")):
+            found = self.client.zscan_iter(keys("blocked", pipeline), f"{tenant_id}:*", count=1000)
+            if theirs := [member for member, _ in found]:
+                self.client.zrem(keys("blocked", pipeline), *theirs)
 
     def tenant_bytes(self, tenant_id: str) -> int:
         """Bytes that a tenant keeps: artifacts, outputs of stages, and its uploads."""

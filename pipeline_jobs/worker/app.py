@@ -17,6 +17,7 @@ from pipeline_jobs import logs, pipelines
 from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
+from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.starting import SCHEME, watched
 from pipeline_jobs.tracing import spans
@@ -44,6 +45,8 @@ class JobsCelery(Celery):
     cell: Cell
     #: Node name and incarnation of the worker this process belongs to; pool children inherit it by fork.
     worker_id = "none"
+    #: The pool that the worker of this process serves (`pools`).
+    serves = DEFAULT
     #: What the worker of this process can run.
     worker_class: WorkerClass = NO_CLASS
     #: What its pipelines' own tests found that an operator should know.

@@ -21,7 +21,7 @@ from kombu.transport import redis as redis_transport
 from kombu.transport import virtual
 from kombu.transport.redis import Channel as RedisChannel
 
-from pipeline_jobs.worker.hints import JOBS_QUEUE
+from pipeline_jobs.worker.hints import takes_jobs
 
 logger = get_logger(__name__)
 
@@ -37,7 +37,7 @@ class JobConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Mingle asks the other workers for a second what they revoked, at the start and each time the broker is back: a second in which no
         # message is taken. A cancel of a job is in the store.
-        if JOBS_QUEUE in kwargs["app"].amqp.queues.consume_from:
+        if takes_jobs(kwargs["app"]):
             kwargs["without_mingle"] = True
         super().__init__(*args, **kwargs)
         if hasattr(self.controller, "_process_task"):

@@ -26,7 +26,7 @@ from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.states import LIVE
 from pipeline_jobs.store.cancelled import Cancelled
 from pipeline_jobs.tenants import ANYBODYS, TenantLimits
-from pipeline_jobs.worker.hints import JOB_TASK, JOBS_QUEUE, job_queues
+from pipeline_jobs.worker.hints import JOB_TASK, JOBS_QUEUE, job_queues, jobs_queue
 from pipeline_jobs.worker.request import JobRequest
 
 #: How long a job may take to stop when an operator asked to terminate it, in seconds; then its process is killed.
@@ -174,18 +174,21 @@ def _job_requests(requests: Iterable[Any]) -> list[JobRequest]:
 
 
 def cancel_consumer(state: Any, queue: str, **options: Any) -> Any:
-    """Stop consuming a queue; with `jobs` that of the worker's class, too."""
+    """Stop consuming a queue; with `jobs` those of the worker's pool and class."""
     return _with_class(celery_control.cancel_consumer, state, queue, options)
 
 
 def add_consumer(state: Any, queue: str, **options: Any) -> Any:
-    """Consume a queue; with `jobs` that of the worker's class, too."""
+    """Consume a queue; with `jobs` those of the worker's pool and class."""
     return _with_class(celery_control.add_consumer, state, queue, options)
 
 
 def _with_class(command: Callable[..., Any], state: Any, queue: str, options: Mapping[str, Any]) -> Any:
-    for of_class in job_queues(state.app)[1:] if queue == JOBS_QUEUE else ():
-        command(state, of_class)
+    if queue in (JOBS_QUEUE, jobs_queue(state.app)):
+        # Whatever its pool is: who tells a worker to leave `jobs` means its jobs.
+        queue, *others = job_queues(state.app)
+        for of_class in others:
+            command(state, of_class)
     done = command(state, queue, **options)
     if state.app.keeper:
         state.app.keeper.look()

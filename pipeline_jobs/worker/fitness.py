@@ -13,7 +13,7 @@ from celery.worker.control import inspect_command
 
 from pipeline_jobs.jobs.faults import fault_of
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.worker.hints import JOBS_QUEUE, job_queues
+from pipeline_jobs.worker.hints import job_queues, takes_jobs
 
 logger = structlog.get_logger(__name__)
 
@@ -89,12 +89,12 @@ def paused(state: Any, **kwargs: Any) -> dict[str, str | None]:
 
 
 class FitnessStep(bootsteps.StartStopStep):
-    """Starts it in each worker that consumes the queue `jobs`, before the first slots are announced."""
+    """Starts it in each worker that takes jobs, before the first slots are announced."""
 
     requires = (Pool,)
 
     def include_if(self, worker: Any) -> bool:
-        return JOBS_QUEUE in worker.app.amqp.queues.consume_from
+        return takes_jobs(worker.app)
 
     def create(self, worker: Any) -> Fitness:
         worker.app.fitness = fitness = Fitness(worker)

@@ -79,7 +79,7 @@ class RequestTemplate:
         self._common: dict[str, Any] = {
             **whole["headers"], **embedded, "args": args, "kwargs": kwargs, "hostname": hostname, "is_eager": False,
             "properties": properties, "reply_to": properties.get("reply_to"), "correlation_id": "@ID@",
-            "delivery_info": {"exchange": "", "routing_key": JOBS_QUEUE, "priority": properties.get("priority"), "redelivered": False},
+            "delivery_info": {"exchange": "", "routing_key": jobs_queue(app), "priority": properties.get("priority"), "redelivered": False},
         }  # fmt: skip
         marked = {name: value for name, value in self._common.items() if isinstance(value, str) and "@" in value}
         #: Most are nothing but a mark.
@@ -126,7 +126,8 @@ def list_of(app: Celery, queue: str) -> str:
 
 
 def class_queue(app: Celery, name: str) -> Queue:
-    """The queue of a class of workers; an empty name: `jobs` itself. Where the broker can, it goes an hour after the last of them has."""
+    """The queue of a pool (`gpu`) or of a class of workers (`1a2b3c4d`, `gpu.1a2b3c4d`); an empty name: `jobs` itself. Where the broker
+    can, it goes an hour after the last of them has."""
     jobs = app.amqp.queues[JOBS_QUEUE]
     own = f"{JOBS_QUEUE}.{name}"
     return (
@@ -136,9 +137,24 @@ def class_queue(app: Celery, name: str) -> Queue:
     )
 
 
+def jobs_queue(app: Any) -> str:
+    """The queue of the pool that this worker serves: `jobs`, `jobs.gpu`."""
+    return f"{JOBS_QUEUE}.{app.serves}" if getattr(app, "serves", "") else JOBS_QUEUE
+
+
+def takes_jobs(app: Any) -> bool:
+    """Whether this worker consumes it."""
+    return jobs_queue(app) in app.amqp.queues.consume_from
+
+
+def own_class_queue(app: Any) -> Queue:
+    """The queue of this worker's class."""
+    return class_queue(app, ".".join(filter(None, (getattr(app, "serves", ""), app.worker_class.name))))
+
+
 def job_queues(app: Any) -> list[str]:
-    """What a worker of jobs consumes: `jobs`, and the queue of its class."""
-    return list(dict.fromkeys((JOBS_QUEUE, class_queue(app, app.worker_class.name).name)))
+    """What a worker of jobs consumes: its pool's queue, and that of its class."""
+    return list(dict.fromkeys((jobs_queue(app), own_class_queue(app).name)))
 
 
 def publisher(app: Celery) -> Callable[[Sequence[Hint]], None]:

@@ -19,7 +19,7 @@ from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.jobs.moved import Moved
 from pipeline_jobs.jobs.pipeline_limits import declare_max_concurrent_jobs
-from pipeline_jobs.worker.hints import JOB_TASK, JOBS_QUEUE
+from pipeline_jobs.worker.hints import JOB_TASK, takes_jobs
 from pipeline_jobs.worker.prefork import TaskPool
 from pipeline_jobs.worker.request import JobRequest, LostRun
 from pipeline_jobs.worker.seats import Seats
@@ -116,7 +116,7 @@ class LeaseKeeper:
         """How many jobs this worker takes: its autoscale maximum, or its pool's size."""
         if self._leaving or _stopping() or self._paused():
             return 0
-        if JOBS_QUEUE not in self._worker.app.amqp.queues.consume_from:
+        if not takes_jobs(self._worker.app):
             return 0
         scaler = self._worker.autoscaler
         return int(scaler.max_concurrency if scaler else self._worker.pool.num_processes)
@@ -157,7 +157,14 @@ class LeaseKeeper:
         # Before Celery comes to stop this step: live without slots, it would be told of as drained.
         leaving = self._leaving or _stopping()
         replies = self._cell.store.announce(
-            app.worker_id, self.slots(), keys, leaving=leaving, paused=self._paused(), kind=app.worker_class, warning=app.warning
+            app.worker_id,
+            self.slots(),
+            keys,
+            leaving=leaving,
+            paused=self._paused(),
+            kind=app.worker_class,
+            warning=app.warning,
+            pool=app.serves,
         )
         now = self._renewed = time.monotonic()
         self._asked = None
@@ -285,12 +292,12 @@ class Running:
 
 
 class LeaseKeeperStep(bootsteps.StartStopStep):
-    """Starts the keeper in each worker that consumes the queue `jobs`."""
+    """Starts the keeper in each worker that takes jobs."""
 
     requires = (Pool, WatchStep)
 
     def include_if(self, worker: Any) -> bool:
-        return JOBS_QUEUE in worker.app.amqp.queues.consume_from
+        return takes_jobs(worker.app)
 
     def create(self, worker: Any) -> LeaseKeeper:
         if worker.app.cell.settings.finish_claims and worker.use_eventloop and issubclass(worker.pool_cls, TaskPool):

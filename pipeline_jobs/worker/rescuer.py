@@ -12,7 +12,7 @@ from celery.worker.components import Pool
 
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.worker.hints import JOBS_QUEUE
+from pipeline_jobs.worker.hints import takes_jobs
 
 logger = structlog.get_logger(__name__)
 
@@ -48,12 +48,12 @@ class Rescuer:
 
 
 class RescuerStep(bootsteps.StartStopStep):
-    """Starts it in each worker that consumes the queue `jobs`."""
+    """Starts it in each worker that takes jobs."""
 
     requires = (Pool,)
 
     def include_if(self, worker: Any) -> bool:
-        return JOBS_QUEUE in worker.app.amqp.queues.consume_from
+        return takes_jobs(worker.app)
 
     def create(self, worker: Any) -> Rescuer:
         return Rescuer(worker.app.cell)

@@ -25,11 +25,13 @@ from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.files.drive import check as check_drive
 from pipeline_jobs.jobs.run import install_interrupt
+from pipeline_jobs.pools.pool_names import DEFAULT, served, shown
+from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.store.presence import refuse_other_queues
 from pipeline_jobs.tracing import spans
 from pipeline_jobs.worker import job_loop
-from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE, class_queue
+from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE, class_queue, own_class_queue, takes_jobs
 from pipeline_jobs.worker.own_metrics import count_stages
 from pipeline_jobs.worker.prefork import TaskPool
 from pipeline_jobs.worker.watching import kind_of, watch_of
@@ -51,6 +53,7 @@ def name_worker(sender: Any, **_: Any) -> None:
     # Celery sets logging up later; what is said until then obeys the same level.
     logs.OURS.setLevel(mlevel(sender.loglevel) or logging.INFO)
     sender.app.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
+    _take_pool(sender.app, cell)
     _refuse_other_pools(sender)
     try:
         _refuse_unsafe(cell)
@@ -60,21 +63,39 @@ def name_worker(sender: Any, **_: Any) -> None:
         # Whoever starts it again and again leaves one row.
         watch_of(sender.app, kind_of(sender.app), sender.hostname, f"{sender.hostname}/refused").refuse(str(error))
         raise
-    if cell.settings.self_test and JOBS_QUEUE in sender.app.amqp.queues.consume_from:
+    if cell.settings.self_test and takes_jobs(sender.app):
         sender.app.warning = cell.pipelines.try_out(cell.settings)
     cell.pipelines.say()
     if sender.app.warning:
         logger.warning("self_test", found=sender.app.warning)
-    if JOBS_QUEUE in sender.app.amqp.queues.consume_from:
-        sender.app.worker_class = cell.pipelines.worker_class()
-        sender.app.amqp.queues.select_add(class_queue(sender.app, sender.app.worker_class.name))
+    if takes_jobs(sender.app):
+        sender.app.worker_class = cell.pipelines.worker_class(sender.app.serves)
+        sender.app.amqp.queues.select_add(own_class_queue(sender.app))
     if sender.app.amqp.queues[JOBS_QUEUE].no_ack and (ticks := sender.app.amqp.queues.consume_from.get(MAINTENANCE_QUEUE)):
         # As for jobs: a full server kills a worker at its write to `unacked`. A tick that is lost is made up for by the next one.
         ticks.no_ack = True
     options = sender.options
-    if JOBS_QUEUE in sender.app.amqp.queues.consume_from and not options.get("autoscale") and not options.get("concurrency"):
+    if takes_jobs(sender.app) and not options.get("autoscale") and not options.get("concurrency"):
         # There is no Celery setting for the limits of autoscale; this is where the flag's value would be.
-        options["autoscale"] = [cell.settings.max_concurrent_jobs, 1]
+        options["autoscale"] = [most_slots(cell.settings, sender.app.serves), 1]
+
+
+def most_slots(settings: Settings, pool: str) -> int:
+    """Of a worker that is not told: in a pool of special machines one, unless the pool has a cap."""
+    return settings.pool_caps.get(pool, 1) if pool else settings.max_concurrent_jobs
+
+
+def _take_pool(app: Any, cell: Cell) -> None:
+    """The pool is read from the queues. :raises SystemExit: there are two: a slot is one pool's."""
+    queues = app.amqp.queues
+    found = served(queues.consume_from, JOBS_QUEUE)
+    if len(found) > 1:
+        names = ", ".join(map(shown, found))
+        raise SystemExit(f"this worker does not start: a worker serves one pool (-Q jobs.{found[-1]}), and this one is to serve {names}")
+    app.serves = cell.executor.pool = found[0] if found else DEFAULT
+    if app.serves:
+        # Celery has made a queue of its own of the name.
+        queues.select_add(class_queue(app, app.serves))
 
 
 def _refuse_other_pools(worker: Any) -> None:
@@ -84,7 +105,7 @@ def _refuse_other_pools(worker: Any) -> None:
     Workers of `stages` and those of `celery.contrib.testing` may have any.
     """
     pool = get_implementation(worker.pool_cls)
-    if isinstance(worker, CommandWorker) and JOBS_QUEUE in worker.app.amqp.queues.consume_from and not issubclass(pool, TaskPool):
+    if isinstance(worker, CommandWorker) and takes_jobs(worker.app) and not issubclass(pool, TaskPool):
         raise SystemExit(f"this worker does not start: jobs need the pool prefork, not {pool.__module__} (take -P away, or jobs out of -Q)")
 
 
@@ -135,7 +156,7 @@ def child_started(sender: Any = None, **_: Any) -> None:
 def _be_nice() -> None:
     """Not where maintenance is done as well, or in a worker without children (pool `solo`): nobody can take it back."""
     queues = current_app.amqp.queues.consume_from
-    if current_process().daemon and JOBS_QUEUE in queues and MAINTENANCE_QUEUE not in queues:
+    if current_process().daemon and takes_jobs(current_app) and MAINTENANCE_QUEUE not in queues:
         os.nice(JOB_NICENESS)
 
 

@@ -168,6 +168,9 @@ class JobTask(Task):
             fence = int(getattr(request, DRAWN_HEADER, 0)) or draw_fence()
             own = self._canvas_message()
             # The broker has forgotten the message: while the store is away, this process alone knows of it.
+            if not waits:
+                # This process has it, whatever its first stage's pool is: the run says where it goes on.
+                job = job.evolve(pool=self.app.serves or None)
             patiently(lambda: client.store.submit(job, nonce=f"adopt-{request.id}", message=own, adopt=None if waits else fence))
         except InvalidInput as error:
             raise JobFailed(f"message without a record, and not a job: {error}") from error

@@ -10,7 +10,7 @@ from celery import bootsteps
 from celery.signals import beat_embedded_init, beat_init
 
 from pipeline_jobs.operation.watch import Watch
-from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE
+from pipeline_jobs.worker.hints import MAINTENANCE_QUEUE, takes_jobs
 
 
 def watch_of(app: Any, kind: str, node: str, name: str = "") -> Watch:
@@ -21,7 +21,7 @@ def watch_of(app: Any, kind: str, node: str, name: str = "") -> Watch:
 def kind_of(app: Any) -> str:
     """What a worker is, by its queues."""
     queues = app.amqp.queues.consume_from
-    return "jobs" if JOBS_QUEUE in queues else "maintenance" if MAINTENANCE_QUEUE in queues else "worker"
+    return "jobs" if takes_jobs(app) else "maintenance" if MAINTENANCE_QUEUE in queues else "worker"
 
 
 class WatchStep(bootsteps.StartStopStep):

@@ -17,11 +17,12 @@ def step_clock(store: Store, ms: int) -> None:
         for field in ("tokens_at", "rate_at"):
             if client.hexists(share, field):
                 client.hincrby(share, field, -ms)
-    for tenant, at in client.zrange(keys("parked"), 0, -1, withscores=True):
-        client.zadd(keys("parked"), {tenant: at - ms})
-    if recent := client.get(keys("recent")):
-        names = recent.split()
-        client.set(keys("recent"), " ".join(str(int(word) - ms) if n % 2 else word for n, word in enumerate(names)))
+    for of_pool in store.keys_of_pools():
+        for tenant, at in client.zrange(of_pool("parked"), 0, -1, withscores=True):
+            client.zadd(of_pool("parked"), {tenant: at - ms})
+        if recent := client.get(of_pool("recent")):
+            names = recent.split()
+            client.set(of_pool("recent"), " ".join(str(int(word) - ms) if n % 2 else word for n, word in enumerate(names)))
     # When the last rescue was; see `rescue`.
     if seen := client.get(keys("server")):
         run_id, at = seen.split()
@@ -35,11 +36,12 @@ def set_clock(store: Store, ms: int) -> None:
     """
     step_clock(store, ms)
     client, keys = store.client, store.keys
-    given = [keys(name) for name in ("leases", "hints", "workers", "delayed", "deadlines", "waits", "webhook_wake")]
+    given = [keys(name) for name in ("delayed", "deadlines", "waits", "webhook_wake")]
+    given += [of_pool(name) for of_pool in store.keys_of_pools() for name in ("leases", "hints", "workers")]
     for key in (*given, *client.scan_iter(keys("webhook_lane", "*", "*"))):
         for member, at in client.zrange(key, 0, -1, withscores=True):
             client.zadd(key, {member: at - ms})
-    for job_id in client.zrange(keys("leases"), 0, -1):
+    for job_id in client.zrange(keys("status", JobStatus.RUNNING), 0, -1):
         client.hincrby(keys("job", job_id), "run_until", -ms)
     if client.exists(keys("seen")):
         client.set(keys("seen"), int(client.get(keys("seen")) or 0) - ms)

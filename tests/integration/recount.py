@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import LIVE, JobStatus
@@ -74,31 +75,25 @@ def differences(store: Store) -> list[str]:
     found += _batches(seen, keys, jobs)
     found += _bytes(seen, keys)
     found += _dependencies(seen, keys, jobs)
-    same("leases", keys("leases"), {i for i, job in jobs.items() if job.status is JobStatus.RUNNING})
     timed = {i for i, job in jobs.items() if not job.ended and (job.deadline_at or "run_until" in records[i])}
     same("deadlines", keys("deadlines"), {i for i in timed if "deadline_passed" not in records[i]})
     same("ended", keys("ended"), {i for i, job in jobs.items() if job.ended})
     waiting = {i for i, job in jobs.items() if job.status is JobStatus.QUEUED}
     ready: set[str] = set()
-    places = {(job.tenant_id, job.workspace_id, job.pipeline) for job in jobs.values()}
-    for tenant, workspace, pipeline in places:
-        lane = {member[17:] for member in seen.zset(keys("ready", tenant, workspace, pipeline))}
-        if any((jobs[i].tenant_id, jobs[i].workspace_id, jobs[i].pipeline) != (tenant, workspace, pipeline) for i in lane if i in jobs):
-            found.append(f"lane {tenant}/{workspace}/{pipeline} holds another's jobs")
-        if bool(lane) != (pipeline in seen.zset(keys("lanes", tenant, workspace))):
-            found.append(f"lane {tenant}/{workspace}/{pipeline} with {len(lane)} jobs is wrongly listed")
-        blocked = f"{tenant}:{workspace}" in seen.zset(keys("blocked", pipeline))
-        if lane and not blocked and workspace not in seen.zset(keys("workspaces", tenant)):
-            found.append(f"workspace {tenant}/{workspace} with ready jobs is in no ring")
-        if lane and not blocked and tenant not in seen.zset(keys("ring")) and tenant not in seen.set(keys("waiting")):
-            found.append(f"tenant {tenant} with ready jobs is neither in the ring nor held back")
-        ready |= lane
+    hinted: set[str] = set()
+    names = ["", *seen.text(keys("pools")).split()]
+    for pool in names:
+        of_pool = _Pool(seen, Keys(keys.prefix, pool), pool, jobs)
+        found += of_pool.differences()
+        ready |= of_pool.ready
+        hinted |= of_pool.hinted
+    found += [f"{i} is in the pool {job.pool}" for i, job in jobs.items() if (job.pool or "") not in names and not job.ended]
     parked = {i for i in waiting if jobs[i].reason == "signal"}
     same("parked", keys("awaiting"), parked)
     for tenant in {job.tenant_id for job in jobs.values()}:
         same(f"parked of {tenant}", keys("tenant_awaiting", tenant), {i for i in parked if jobs[i].tenant_id == tenant})
     found += [f"{i} waits for {jobs[i].awaits}" for i in waiting if (jobs[i].awaits is None) is (i in parked)]
-    hinted, delayed = set(seen.zset(keys("hints"))), set(seen.zset(keys("delayed")))
+    delayed = set(seen.zset(keys("delayed")))
     same("ready since", keys("ready_since"), ready | hinted)
     held = {i for i in waiting if jobs[i].reason == "dependency"}
     if ready | hinted | delayed | held != waiting or len(ready) + len(hinted) + len(delayed) + len(held) != len(waiting):
@@ -106,28 +101,79 @@ def differences(store: Store) -> list[str]:
             f"queued jobs are not each in one of ready ({len(ready)}), hints ({len(hinted)}), delayed ({len(delayed)}), "
             f"waiting for others ({len(held)})"
         )
-    running = Counter(job.worker for job in jobs.values() if job.status is JobStatus.RUNNING)
-    counted = {worker: int(n) for worker, n in seen.hash(keys("running")).items()}
-    if counted != dict(running):
-        found.append(f"running per worker: {counted} instead of {dict(running)}")
     slots = [job for i, job in jobs.items() if job.status is JobStatus.RUNNING or i in hinted]
-    of_tenants = Counter(job.tenant_id for job in slots)
+    others = Counter(job.tenant_id for job in slots if job.pool)
     for tenant in {job.tenant_id for job in jobs.values()}:
-        counted_slots = seen.hash(keys("share", tenant)).get("n")
-        if int(counted_slots or 0) != of_tenants[tenant]:
-            found.append(f"slots of {tenant}: {counted_slots} instead of {of_tenants[tenant]}")
+        counted_slots = seen.hash(keys("share", tenant)).get("others")
+        if int(counted_slots or 0) != others[tenant]:
+            found.append(f"slots of {tenant} in other pools: {counted_slots} instead of {others[tenant]}")
     counts = seen.hash(keys("pipelines"))
-    by_pipeline = {field[2:]: int(n) for field, n in counts.items() if field.startswith("n:") and n != "0"}
-    if by_pipeline != dict(Counter(job.pipeline for job in slots)):
-        found.append(f"slots by pipeline: {by_pipeline}")
-    capacity = sum(int(n) for n in seen.hash(keys("slots")).values())
-    if seen.number(keys("capacity")) != capacity:
-        found.append(f"capacity {seen.number(keys('capacity'))} instead of {capacity}")
+    for field, pooled in {"n": False, "others": True}.items():
+        by_pipeline = {
+            name: int(n)
+            for which, _, name in (f.partition(":") for f in counts)
+            if which == field and (n := counts[f"{which}:{name}"]) != "0"
+        }
+        if by_pipeline != dict(Counter(job.pipeline for job in slots if bool(job.pool) is pooled)):
+            found.append(f"slots by pipeline ({field}): {by_pipeline}")
     for job_id, flat in records.items():
         writes = int(flat.get("terminal_writes", 0))
         if writes != (1 if jobs[job_id].ended else 0):
             found.append(f"{job_id} is {flat['status']} with {writes} terminal writes")
     return found
+
+
+class _Pool:
+    """What there is of each pool for itself."""
+
+    def __init__(self, seen: Snapshot, keys: Keys, pool: str, jobs: dict[str, Job]) -> None:
+        self._seen, self._keys, self._pool, self._jobs = seen, keys, pool, jobs
+        self._mine = {i: job for i, job in jobs.items() if (job.pool or "") == pool}
+        #: Jobs in its lanes, and those that have a hint.
+        self.ready: set[str] = set()
+        self.hinted = set(seen.zset(keys("hints")))
+
+    def differences(self) -> list[str]:
+        return [f"pool {self._pool or 'default'}: {what}" for what in (*self._lanes(), *self._slots())]
+
+    def _lanes(self) -> Iterator[str]:
+        seen, keys, jobs = self._seen, self._keys, self._jobs
+        for tenant, workspace, pipeline in {(job.tenant_id, job.workspace_id, job.pipeline) for job in jobs.values()}:
+            lane = {member[17:] for member in seen.zset(keys("ready", tenant, workspace, pipeline))}
+            if any((jobs[i].tenant_id, jobs[i].workspace_id, jobs[i].pipeline) != (tenant, workspace, pipeline) for i in lane if i in jobs):
+                yield f"lane {tenant}/{workspace}/{pipeline} holds another's jobs"
+            if bool(lane) != (pipeline in seen.zset(keys("lanes", tenant, workspace))):
+                yield f"lane {tenant}/{workspace}/{pipeline} with {len(lane)} jobs is wrongly listed"
+            blocked = f"{tenant}:{workspace}" in seen.zset(keys("blocked", pipeline))
+            if lane and not blocked and workspace not in seen.zset(keys("workspaces", tenant)):
+                yield f"workspace {tenant}/{workspace} with ready jobs is in no ring"
+            if lane and not blocked and tenant not in seen.zset(keys("ring")) and tenant not in seen.set(keys("waiting")):
+                yield f"tenant {tenant} with ready jobs is neither in the ring nor held back"
+            self.ready |= lane
+        if others := self.ready - self._mine.keys():
+            yield f"its lanes have jobs of other pools: {sorted(others)[:3]}"
+
+    def _slots(self) -> Iterator[str]:
+        seen, keys, mine = self._seen, self._keys, self._mine
+        runs = {i for i, job in mine.items() if job.status is JobStatus.RUNNING}
+        if (leases := set(seen.zset(keys("leases")))) != runs:
+            yield f"leases: too many {sorted(leases - runs)[:3]}, missing {sorted(runs - leases)[:3]}"
+        running = Counter(mine[i].worker for i in runs)
+        counted = {worker: int(n) for worker, n in seen.hash(keys("running")).items()}
+        if counted != dict(running):
+            yield f"running per worker: {counted} instead of {dict(running)}"
+        stranded = sum(n for worker, n in running.items() if worker not in seen.zset(keys("workers")))
+        if seen.number(keys("stranded")) != stranded:
+            yield f"stranded {seen.number(keys('stranded'))} instead of {stranded}"
+        of_tenants = Counter(job.tenant_id for i, job in mine.items() if i in runs or i in self.hinted)
+        field = f"n:{self._pool}" if self._pool else "n"
+        for tenant in {job.tenant_id for job in self._jobs.values()}:
+            slots = seen.hash(keys("share", tenant)).get(field)
+            if int(slots or 0) != of_tenants[tenant]:
+                yield f"slots of {tenant}: {slots} instead of {of_tenants[tenant]}"
+        capacity = sum(int(n) for n in seen.hash(keys("slots")).values())
+        if seen.number(keys("capacity")) != capacity:
+            yield f"capacity {seen.number(keys('capacity'))} instead of {capacity}"
 
 
 def _batches(seen: Snapshot, keys: Keys, jobs: dict[str, Job]) -> list[str]:

@@ -61,7 +61,7 @@ class Shares:
         limits = self.limits.get(tenant, {})
         if limits.get("paused"):
             return "its tenant is paused"
-        if (most := limits.get("max_concurrent")) is not None and self.slots_of("tenant", tenant) >= most:
+        if (most := limits.get("max_concurrent")) is not None and self.busy("tenant", tenant) >= most:
             return "its tenant has all its slots"
         if limits.get("start_rate") and self.tokens_of(tenant) < 1:
             return "its tenant has started one"
@@ -69,7 +69,7 @@ class Shares:
 
     def is_full(self, pipeline: str) -> bool:
         cap = self.caps.get(pipeline)
-        return cap is not None and self.slots_of("pipeline", pipeline) >= cap
+        return cap is not None and self.busy("pipeline", pipeline) >= cap
 
     def could_start(self, place: Place) -> bool:
         """Surely: it is held back neither by a limit nor by another tenant's job of which nobody can say whether it was within the hour."""
@@ -91,6 +91,10 @@ class Shares:
         if surely:
             return any(0 <= self.clock - at <= HOUR - ABOUT for other, at in self.began.items() if other != tenant)
         return any(self.clock - at <= HOUR + ABOUT for other, at in self.seen.items() if other != tenant)
+
+    def busy(self, what: str, name: str) -> int:
+        """Slots that count against a limit: those of all pools."""
+        return self.slots_of(what, name)
 
     def slots_of(self, what: str, name: str) -> int:
         busy = [*self.hinted.values(), *(Place(run.tenant_id, run.pipeline) for run in self.running.values())]

@@ -69,6 +69,9 @@ class Snapshot:
         found: list[str] = self._of("set", name, [])
         return found
 
+    def text(self, name: str) -> str:
+        return str(self._of("string", name, ""))
+
     def number(self, name: str) -> int:
         return int(self._of("string", name, "0"))
 

@@ -15,11 +15,11 @@ import pytest
 
 from pipeline_jobs import exceptions
 from pipeline_jobs.context import StageTimeout
-from pipeline_jobs.jobs import signals
+from pipeline_jobs.jobs import pool_gate, signals
 from pipeline_jobs.media.languages import LanguageUnsupported
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.stage import TooManyParked
+from pipeline_jobs.stage import HopFailed, TooManyParked
 from pipeline_jobs.web import problems
 from pipeline_jobs.web.http.operation_names import OPERATIONS
 from tests.cases import each
@@ -118,7 +118,7 @@ def codes_in_code() -> set[tuple[int, str]]:
                         found |= {(status, "foreign_tenant"), (status, "foreign_workspace")}
     # Named by their error: the route says another status than the error has elsewhere.
     found |= {(404, "unknown_pipeline"), (460, "checksum_mismatch")}
-    for _, kind in (*inspect.getmembers(exceptions, inspect.isclass), *inspect.getmembers(signals, inspect.isclass)):
+    for _, kind in (one for module in (exceptions, signals, pool_gate) for one in inspect.getmembers(module, inspect.isclass)):
         if not issubclass(kind, exceptions.PipelineJobsError) or kind in NEVER_ALONE:
             continue
         known = [problems._STATUS[one] for one in kind.__mro__ if one in problems._STATUS]
@@ -140,7 +140,8 @@ def why_jobs_fail() -> set[str]:
     written = re.compile(r"\{code = '(\w+)'|code, error = '(\w+)'")
     in_scripts = {a or b for file in (ROOT / "pipeline_jobs/lua").rglob("*.lua") for a, b in written.findall(file.read_text("utf-8"))}
     assert {"deadline_exceeded", "expired"} <= in_scripts
-    return of_stages | in_scripts | {exceptions.WorkTooLarge.code, LanguageUnsupported.code, StageTimeout.code, TooManyParked.code}
+    others = (exceptions.WorkTooLarge, LanguageUnsupported, StageTimeout, TooManyParked, HopFailed)
+    return of_stages | in_scripts | {one.code for one in others}
 
 
 def words_in_code(text: str) -> set[str]:

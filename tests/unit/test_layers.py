@@ -24,6 +24,7 @@ TOP = "pipeline_jobs"
 ORDER = (
     ("disk", "exceptions", "states", "logs", "rates", "tracing"),
     ("starting",),
+    ("pools",),
     ("failpoints", "records", "settings", "tenants", "addresses", "meaning"),
     ("runlog",),
     ("context", "job", "settings_doc"),

@@ -58,6 +58,7 @@ class FakeStore:
         paused: str = "",
         kind: object = None,
         warning: str = "",
+        pool: str = "",
     ) -> list[str]:
         if self.away:
             raise StoreUnavailable
@@ -86,11 +87,18 @@ class Bench:
         monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(lease, "os", SimpleNamespace(getpid=lambda: 1, kill=lambda pid, number: self.killed.append((pid, number))))
         settings = SimpleNamespace(
-            announce_seconds=1.0, cancel_grace_seconds=15.0, lease_seconds=60.0, shutdown_grace_seconds=5.0, model_fields_set=set()
+            announce_seconds=1.0,
+            cancel_grace_seconds=15.0,
+            lease_seconds=60.0,
+            shutdown_grace_seconds=5.0,
+            model_fields_set=set(),
+            pool_caps={},
         )
         cell = SimpleNamespace(settings=settings, store=self.store, say=lambda moved: None, declare_pipelines=lambda: None)
         amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
-        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w", worker_class=NO_CLASS, fitness=None, warning="", seats=None)
+        self.app = SimpleNamespace(
+            cell=cell, amqp=amqp, worker_id="w", worker_class=NO_CLASS, fitness=None, warning="", seats=None, serves=""
+        )
         #: How many beats there had been each time that it waited for the process's own announcement.
         self.waited: list[int] = []
         self.app.watch = SimpleNamespace(until_announced=lambda: self.waited.append(len(self.store.announced)))

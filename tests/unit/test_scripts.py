@@ -57,6 +57,7 @@ def test_local_names_are_counted() -> None:
 def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
     allowed = {name for name in NAMES if "allow-oom" in scripts.source(name).partition("\n")[0]}
     assert allowed == {
+        "advance",
         "announce",
         "announce_process",
         "audit",

@@ -73,4 +73,4 @@ if workflow then redis.call('HSET', K.batch(id), 'workflow', '1', 'retry_of', re
 for _, other in ipairs(needed) do
   if redis.call('EXISTS', K.batch(other)) == 1 then redis.call('HSET', K.batch(other), 'needed_by', id) end
 end
-return {'ok', now, order, rates, redis.call('EXISTS', K.untagged()), ENTERED and admit() or {}}
+return {'ok', now, order, rates, redis.call('EXISTS', K.untagged()), read_once.entered and admit() or {}}

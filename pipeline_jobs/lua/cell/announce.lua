@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- A worker's beat: announces its slots, renews the lease of each job it runs, and replies what has become of them. leaving: the worker
 -- leaves, and its announcement ends. paused: why it takes no jobs now, or ''. warning: what an operator should know of it. kind, text: its
--- class and what the class knows (lib/classes); none: it does not announce one. jobs: id, fence, ...
---@args worker slots:int leaving:flag paused kind? text? warning? jobs:pairs
+-- class and what the class knows (lib/classes); none: it does not announce one. pool: that it serves ('': `default`). jobs: id, fence, ...
+--@args worker slots:int leaving:flag paused kind? text? warning? pool? jobs:pairs
 --@settings events admits names kept leases looks
 --@reply replies hints
 -- replies: for each job 'ok' (its run goes on, or its hint is not claimed yet) | 'cancel' | 'fenced'.
@@ -31,7 +31,9 @@ end
 
 -- Before this beat renews its own leases: those of the others are extended, too.
 mind_the_gap()
+use_pool(pool ~= '' and ':' .. pool or '')
 if not leaving then
+  note_pool()
   if redis.call('ZADD', K.workers(), NOW + ALIVE_MS, worker) == 1 then
     redis.call('DECRBY', K.stranded(), tonumber(redis.call('HGET', K.running(), worker) or '0'))
   end
@@ -60,5 +62,6 @@ for i = 1, #jobs, 2 do
     replies[#replies + 1] = (job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'
   end
 end
+use_pool('')
 wake()
 return {replies, settle_kept_and_admit()}

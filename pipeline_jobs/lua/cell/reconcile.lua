@@ -7,11 +7,11 @@
 -- jobs, counters: how many were repaired. more: 1, or 0: this was the last page.
 local counters, jobs = 0, 0
 
-local by_hint
--- Tenants that have a hinted job. There are never more hints than slots.
+-- Tenants that have a hinted job in this pool. There are never more hints than slots.
 local function hinted_tenants()
-  if by_hint then return by_hint end
-  by_hint = {}
+  if here.hinted then return here.hinted end
+  local by_hint = {}
+  here.hinted = by_hint
   for _, id in ipairs(redis.call('ZRANGE', K.hints(), 0, -1)) do
     by_hint[redis.call('HGET', K.job(id), 'tenant_id') or ''] = true
     spend(1)
@@ -19,19 +19,20 @@ local function hinted_tenants()
   return by_hint
 end
 
-local known = {}
--- Whether a tenant has slots and whether it is in the ring, looked up once a page. Slots that no job has are taken back.
+-- Whether a tenant has slots and whether it is in the ring, looked up once a page. Slots that no job has are taken back; in other pools than
+-- `default`, where its sum would be wrong then, by the recount.
 local function tenant_of(tenant)
-  local found = known[tenant]
+  here.known = here.known or {}
+  local found = here.known[tenant]
   if found then return found end
   local share = share_of(tenant)
   found = {holds = redis.call('ZCARD', K.tenant_status(tenant, 'running')) > 0 or share.n > 0 and hinted_tenants()[tenant]}
   found.in_ring = found.holds or redis.call('ZSCORE', K.ring(), tenant)
-  if not found.holds and share.n ~= 0 then
+  if not found.holds and share.n ~= 0 and POOL == '' then
     counters, share.n = counters + 1, 0
     redis.call('HSET', K.share(tenant), 'n', 0)
   end
-  known[tenant] = found
+  here.known[tenant] = found
   spend(3)
   return found
 end
@@ -91,33 +92,41 @@ local function look_at_running(id, job, leased)
   spend(4)
 end
 
-local status, after = string.match(redis.call('GET', K.reconciled()) or 'queued 0', '^(%a+) (%S+)$')
+local status, after = 'queued', '0'
+local where = redis.call('MGET', K.reconciled(), K.pools())
+if where[1] then status, after = string.match(where[1], '^(%a+) (%S+)$') end
+read_once.pools = where[2] or ''
 local ids, orders = {}, {}
 local page = redis.call('ZRANGEBYSCORE', K.status(status), '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
 for i = 1, #page, 2 do ids[#ids + 1], orders[#orders + 1] = page[i], page[i + 1] end
 
 -- One question for all of them instead of one for each.
 local function places(key) return ids[1] and redis.call('ZMSCORE', key, unpack(ids)) or {} end
-local NEEDED = {'status', 'tenant_id', 'workspace_id', 'pipeline', 'order', 'reason', 'created_at', 'priority', 'worker'}
-local leased, hinted, delayed, since = places(K.leases()), places(K.hints()), places(K.delayed()), places(K.ready_since())
+local NEEDED = {'status', 'tenant_id', 'workspace_id', 'pipeline', 'order', 'reason', 'created_at', 'priority', 'worker', 'pool'}
+local delayed, since = places(K.delayed()), places(K.ready_since())
+in_each_pool(function() here.leased, here.hints = places(K.leases()), places(K.hints()) end)
 local looked_at = 0
 while looked_at < #ids and not worked_enough() do
   looked_at = looked_at + 1
   local i, id = looked_at, ids[looked_at]
-  if not (status == 'running' and leased[i]) then
+  use_pool('')
+  if not (status == 'running' and here.leased[i]) then
     local values, job = redis.call('HMGET', K.job(id), unpack(NEEDED)), {}
     for n, name in ipairs(NEEDED) do job[name] = values[n] or nil end
     spend(2)
+    use_pool(pool_of(job))
+    if not here.hints then here.leased, here.hints = places(K.leases()), places(K.hints()) end
     if not job.status then
       redis.call('ZREM', K.status(status), id)
       jobs = jobs + 1
     elseif job.status == 'queued' then
-      look_at_queued(id, job, hinted[i], delayed[i], since[i])
+      look_at_queued(id, job, here.hints[i], delayed[i], since[i])
     elseif job.status == 'running' then
-      look_at_running(id, job, leased[i])
+      look_at_running(id, job, here.leased[i])
     end
   end
 end
+use_pool('')
 local following = (looked_at < #ids or #ids == limit) and status .. ' ' .. orders[looked_at] or status == 'queued' and 'running 0'
 if following then redis.call('SET', K.reconciled(), following) else redis.call('DEL', K.reconciled()) end
 return {looked_at, jobs, counters, following and 1 or 0, settle_and_admit()}

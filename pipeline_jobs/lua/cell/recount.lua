@@ -15,14 +15,14 @@ local function put_right(key, right)
   redis.call('SET', key, right)
 end
 
--- Hinted and running jobs by tenant and by pipeline (including every pipeline that is recorded to have slots); leases by worker, and how
--- many of them are held by workers that are gone.
+-- Hinted and running jobs of the pool by tenant; those of all pools by pipeline (including every pipeline that is recorded to have slots), and by
+-- tenant in other pools than `default`.
+local by_pipeline, in_others = {n = {}, others = {}}, {}
+
+-- Leases of the pool by worker, how many of them are held by workers that are gone, and hinted and running jobs by tenant.
 local function recount_slots()
-  local tenants, pipelines, running, stranded = {}, {}, {}, 0
-  for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
-    local pipeline = string.match(field, '^n:(.*)$')
-    if pipeline then pipelines[pipeline] = 0 end
-  end
+  local tenants, running, stranded = {}, {}, 0
+  local pipelines = by_pipeline[POOL == '' and 'n' or 'others']
   for _, key in ipairs({K.hints(), K.leases()}) do
     for _, id in ipairs(redis.call('ZRANGE', key, 0, -1)) do
       local job = redis.call('HMGET', K.job(id), 'tenant_id', 'pipeline', 'worker')
@@ -30,6 +30,7 @@ local function recount_slots()
       if tenant then
         tenants[tenant] = (tenants[tenant] or 0) + 1
         pipelines[pipeline] = (pipelines[pipeline] or 0) + 1
+        if POOL ~= '' then in_others[tenant] = (in_others[tenant] or 0) + 1 end
       end
       if worker then
         running[worker] = (running[worker] or 0) + 1
@@ -37,23 +38,34 @@ local function recount_slots()
       end
     end
   end
-  return tenants, pipelines, running, stranded
+  return tenants, running, stranded
 end
 
-local function slots_of_tenant(tenant, n)
+-- A tenant's slots: `n` of the pool, or `others`.
+local function slots_of_tenant(tenant, n, which)
   local share = share_of(tenant)
-  if share.n == n then return end
+  if share[which] == n then return end
   counters = counters + 1
-  share.n = n
-  redis.call('HSET', K.share(tenant), 'n', n)
+  share[which] = n
+  redis.call('HSET', K.share(tenant), which .. POOL, n)
 end
 
-local function slots_of_pipeline(pipeline, n)
-  local pipe = pipe_of(pipeline)
-  if pipe.n == n then return end
-  counters = counters + 1
-  pipe.n = n
-  redis.call('HSET', K.pipelines(), 'n:' .. pipeline, n)
+local function slots_of_pipelines()
+  for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
+    local which, pipeline = string.match(field, '^(%a+):(.*)$')
+    local counted = by_pipeline[which]
+    if counted then counted[pipeline] = counted[pipeline] or 0 end
+  end
+  for which, counted in pairs(by_pipeline) do
+    for pipeline, n in pairs(counted) do
+      local pipe = pipe_of(pipeline)
+      if pipe[which] ~= n then
+        counters = counters + 1
+        pipe[which] = n
+        redis.call('HSET', K.pipelines(), which .. ':' .. pipeline, n)
+      end
+    end
+  end
 end
 
 local function leases_of_workers(running)
@@ -101,14 +113,17 @@ local function forget_parked()
   end
 end
 
-prune_workers()
-note_fleet()
-local tenants, pipelines, running, stranded = recount_slots()
-for tenant, n in pairs(tenants) do slots_of_tenant(tenant, n) end
-for pipeline, n in pairs(pipelines) do slots_of_pipeline(pipeline, n) end
-leases_of_workers(running)
-put_right(K.capacity(), recount_capacity())
-put_right(K.stranded(), stranded)
+in_each_pool(function()
+  prune_workers()
+  note_fleet()
+  local tenants, running, stranded = recount_slots()
+  for tenant, n in pairs(tenants) do slots_of_tenant(tenant, n, 'n') end
+  leases_of_workers(running)
+  put_right(K.capacity(), recount_capacity())
+  put_right(K.stranded(), stranded)
+end)
+for tenant, n in pairs(in_others) do slots_of_tenant(tenant, n, 'others') end
+slots_of_pipelines()
 forget_started()
 forget_parked()
 return {counters, admit()}

@@ -12,31 +12,33 @@ local done = {}
 local before, seen = string.match(redis.call('GET', K.server()) or '', '^(%S+) ?(%d*)')
 redis.call('SET', K.server(), server .. ' ' .. int(NOW))
 mind_the_gap(before and before ~= server, tonumber(seen))
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
-  if worked_enough() then break end
-  local job = load(id)
-  if job and job.status == 'running' then
-    count('leases_expired')
-    -- The time of its last renewal, if the server was not restarted since.
-    job.ran_until = math.min(NOW, tonumber(redis.call('ZSCORE', K.leases(), id)) - LEASE_MS)
-    local detail = cjson.encode({code = 'worker_lost', message = lost, stage = job.stage or cjson.null, retryable = true, worker = job.worker})
-    done[#done + 1] = {id, crashed(id, job, lost, detail)}
-  else
-    redis.call('ZREM', K.leases(), id)
+in_each_pool(function()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+    if worked_enough() then break end
+    local job = load(id)
+    if job and job.status == 'running' and pool_of(job) == POOL then
+      count('leases_expired')
+      -- The time of its last renewal, if the server was not restarted since.
+      job.ran_until = math.min(NOW, tonumber(redis.call('ZSCORE', K.leases(), id)) - LEASE_MS)
+      local detail = cjson.encode({code = 'worker_lost', message = lost, stage = job.stage or cjson.null, retryable = true, worker = job.worker})
+      done[#done + 1] = {id, crashed(id, job, lost, detail)}
+    else
+      redis.call('ZREM', K.leases(), id)
+    end
   end
-end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
-  if worked_enough() then break end
-  local job = load(id)
-  if not job then
-    redis.call('ZREM', K.hints(), id)
-  elseif job.status == 'queued' then
-    hint_lost(id, job)
-    done[#done + 1] = {id, 'hint'}
-  else
-    unhint(id, job)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+    if worked_enough() then break end
+    local job = load(id)
+    if not job or pool_of(job) ~= POOL then
+      redis.call('ZREM', K.hints(), id)
+    elseif job.status == 'queued' then
+      hint_lost(id, job)
+      done[#done + 1] = {id, 'hint'}
+    else
+      unhint(id, job)
+    end
   end
-end
+end)
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
   if worked_enough() then break end
   redis.call('ZREM', K.deadlines(), id)

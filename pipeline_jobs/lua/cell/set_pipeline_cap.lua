@@ -9,5 +9,5 @@ if most == '' then
 else
   redis.call('HSET', K.pipelines(), which .. ':' .. pipeline, most)
 end
-unblock(pipeline)
+in_each_pool(function() unblock(pipeline) end)
 return {admit()}

@@ -39,7 +39,10 @@ local function forget_workspaces(tenant)
     cursor = page[1]
     for i = 1, #page[2], 2 do
       local field = page[2][i]
-      if not redis.call('ZSCORE', K.workspaces(tenant), string.sub(field, 3)) then idle[#idle + 1] = field end
+      local pool, workspace = string.match(field, '^w(:?[^:]*):([^:]*)$')
+      local before = use_pool(pool)
+      if not redis.call('ZSCORE', K.workspaces(tenant), workspace) then idle[#idle + 1] = field end
+      use_pool(before)
     end
   until cursor == '0' or #idle >= WORKSPACES_MOST
   if idle[1] then redis.call('HDEL', K.share(tenant), unpack(idle)) end

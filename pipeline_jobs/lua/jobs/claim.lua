@@ -1,12 +1,12 @@
 #!lua
 -- A worker takes the lease of a dispatched job. fence: that of the hint. run: a nonce of this process and message. schema: the highest
--- that the worker knows. run_ms: the maximum run time. pipelines: those that the worker knows ('*': any), each with a maximum run time of
--- its own or ''.
---@args id fence:digits worker run schema:int run_ms:int pipelines:pairs
+-- that the worker knows. run_ms: the maximum run time. pool: the worker's ('': `default`). pipelines: those that the worker knows ('*': any),
+-- each with a maximum run time of its own or ''.
+--@args id fence:digits worker run schema:int run_ms:int pool? pipelines:pairs
 --@settings events admits names leases
 --@reply 'ok' record*
 --@reply 'no' why hints
--- record: field, value, ... why: unknown, cancelled, completed, failed, running, stale, schema, pipeline.
+-- record: field, value, ... why: unknown, cancelled, completed, failed, running, stale, schema, pool, pipeline.
 -- Only a job that is dispatched with this fence is given out: a hint that is late, doubled or old gets 'no' and the reason. Sent again by
 -- the same run, the answer is the same.
 local job = fields_of(K.job(id))
@@ -21,14 +21,16 @@ if tonumber(job.schema or '1') > schema then
   wait_apart(id)
   return {'no', 'schema', {}}
 end
+-- As if the hint had not been sent: the job waits in its lane again, for a worker of its pool, or of a class that knows its pipeline.
+local function refuse(why)
+  hint_lost(id, job)
+  return {'no', why, admit()}
+end
+if (job.pool or '') ~= pool then return refuse('pool') end
 local known, longest = false, run_ms
 for i = 1, #pipelines, 2 do
   if pipelines[i] == job.pipeline or pipelines[i] == '*' then known, longest = true, tonumber(pipelines[i + 1]) or longest end
 end
-if not known then
-  -- As if the hint had not been sent: the job waits in its lane again, for a worker of a class that knows its pipeline.
-  hint_lost(id, job)
-  return {'no', 'pipeline', admit()}
-end
+if not known then return refuse('pipeline') end
 start_run(id, job, worker, run, longest)
 return answer()

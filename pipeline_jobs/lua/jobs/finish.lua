@@ -12,8 +12,13 @@
 -- status: the job's status afterwards, or 'fenced' (the run has lost the job). If a cancel was requested or the deadline has passed
 -- before, the job ends so: either the cancel wins or the finish, never both. record: of the next job, or nothing.
 
+local job = load(id)
+-- The next job is of the pool that the worker serves.
+local own_pool = job and pool_of(job) or ''
+
 -- Sent again, the finish hands over the same job. One that is sent the first time finds none: its nonce is new. No index is kept for it.
 local function handed_over()
+  use_pool(own_pool)
   for _, other in ipairs(next_run ~= '' and redis.call('ZRANGE', K.leases(), 0, -1) or {}) do
     local known = redis.call('HMGET', K.job(other), 'worker', 'run')
     if known[1] == worker and known[2] == next_run then return redis.call('HGETALL', K.job(other)) end
@@ -35,11 +40,15 @@ end
 -- The hint of a job that has crashed may lie with a worker that has died, too. A process that asks is there: the first such job that it may
 -- run is its next one, and the hint is stale.
 local function ask_for_crashed()
-  for _, member in ipairs(redis.call('ZRANGE', K.lost(), 0, 9)) do
-    local other = string.match(member, '^%S+')
-    local waits, of_schema = load(other), redis.call('HGET', K.job(other), 'schema')
-    local hinted = waits and waits.status == 'queued' and waits.reason == 'dispatched'
-    if hinted and may_run(waits.pipeline, waits.celery, of_schema, waits.class or '') then return hint_lost(other, waits) end
+  use_pool(own_pool)
+  local hinted = redis.call('ZRANGEBYSCORE', K.lost(), int(HINTED), '+inf', 'LIMIT', 0, LOST_MOST)
+  -- To one whose announcement has ended the next job would be refused.
+  if not hinted[1] or tonumber(redis.call('ZSCORE', K.workers(), worker) or '0') <= NOW then return end
+  for _, member in ipairs(hinted) do
+    local other, pipeline = string.match(member, '^(%S+) (%S+)$')
+    local known = redis.call('HMGET', K.job(other), 'status', 'reason', 'celery', 'schema', 'class')
+    local waits = known[1] == 'queued' and known[2] == 'dispatched'
+    if waits and may_run(pipeline, known[3], known[4], known[5] or '') then return hint_lost(other, load(other)) end
     spend(5)
   end
 end
@@ -47,7 +56,7 @@ end
 -- The next job starts in the process that ends this one.
 local record
 local function take(other, next_job, next_fence, class, known, changed)
-  local at = not record and may_run(next_job.pipeline, known[3], known[6], class)
+  local at = not record and POOL == own_pool and may_run(next_job.pipeline, known[3], known[6], class)
   if not at then return false end
   local charged = dispatched(other, next_job, nil, unpack(changed))
   -- It never has a hint: what a claim would find written goes into the record with the start.
@@ -58,7 +67,6 @@ local function take(other, next_job, next_fence, class, known, changed)
   return true
 end
 
-local job = load(id)
 if not job or job.status ~= 'running' or job.fence ~= fence then
   -- The job was taken from this run or has ended, so nothing points at what the run published, unless it is the run that completed the
   -- job and asks again.

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- A run has come to a wait for a signal: the job gives its slot back and is parked until the signal comes, the time of the wait is over, or
 -- something ends the job. If the signal is there already, it goes on. timeout: how long it waits; none: for any time. otherwise: what the end
--- of that time does, 'fail' or 'go_on'. message: what is told to whoever looks at the job.
---@args id fence:digits name timeout:ms? otherwise message
+-- of that time does, 'fail' or 'go_on'. message: what is told to whoever looks at the job. pool: in which it goes on ('': `default`).
+--@args id fence:digits name timeout:ms? otherwise message pool?
 --@settings events admits names kept parks
 --@once
 --@reply status hints
@@ -26,16 +26,17 @@ if not there and redis.call('ZCARD', K.tenant_awaiting(job.tenant_id)) >= most a
   return {'full', {}}
 end
 -- A worker of the version before may have woken it (it knows of no parked jobs): the wait is the same one.
-local known = redis.call('HMGET', K.job(id), 'awaits', 'awaits_since', 'awaits_until')
+local known = redis.call('HMGET', K.job(id), 'awaits', 'awaits_since', 'awaits_until', 'schema')
 local again = known[1] == name
 local since, till = again and known[2] or int(NOW), timeout and int(NOW + timeout)
 if again then till = known[3] end
 -- Workers that know of no waits must not run it without: they refuse this schema.
-redis.call('HSET', K.job(id), 'schema', FOR_WAITS, 'awaits', name, 'awaits_since', since, 'awaits_or', otherwise, 'message', message)
+local schema = math.max(tonumber(FOR_WAITS), tonumber(known[4] or '1'))
+redis.call('HSET', K.job(id), 'schema', int(schema), 'awaits', name, 'awaits_since', since, 'awaits_or', otherwise, 'message', message)
 if till then redis.call('HSET', K.job(id), 'awaits_until', till) end
 redis.call('ZADD', K.awaiting(), since, id)
 redis.call('ZADD', K.tenant_awaiting(job.tenant_id), since, id)
-local number = back_to_queue(id, job, 'signal', math.max(1, (till or FOR_GOOD) - NOW), 'signal', message)
+local number = back_to_queue(id, job, 'signal', math.max(1, (till or FOR_GOOD) - NOW), 'signal', message, pool)
 job.reason = 'signal'
 if there then
   unpark(id, job)

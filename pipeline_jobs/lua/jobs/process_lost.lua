@@ -9,10 +9,13 @@
 -- moved: {{id, 'queued' | 'failed' | 'cancelled' | 'hint'}, ...}
 local moved, own = {}, {}
 for _, run in ipairs(runs) do own[run] = true end
-for _, other in ipairs(runs[1] and redis.call('ZRANGE', K.leases(), 0, -1) or {}) do
-  local known = redis.call('HMGET', K.job(other), 'worker', 'run')
-  if known[1] == worker and own[known[2]] then moved[#moved + 1] = {other, give_up(other, load(other), why, error, detail)} end
+local function give_back()
+  for _, other in ipairs(redis.call('ZRANGE', K.leases(), 0, -1)) do
+    local known = redis.call('HMGET', K.job(other), 'worker', 'run')
+    if known[1] == worker and own[known[2]] then moved[#moved + 1] = {other, give_up(other, load(other), why, error, detail)} end
+  end
 end
+if runs[1] then in_each_pool(give_back) end
 local job = load(id)
 if job and job.status == 'queued' and job.fence == fence and job.reason == 'dispatched' then
   hint_lost(id, job)

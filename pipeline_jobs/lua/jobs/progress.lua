@@ -11,5 +11,6 @@ if job.cancel_requested or job.deadline_passed then return 'cancel' end
 -- Renewed here as well because Celery forgets a run if the broker's connection is lost while the run is handed over to its process: the
 -- worker's beat then no longer names it. Not renewed for a run that must stop (above): if the main process stands still, only the end of
 -- the lease ends such a run.
+use_pool(pool_of(job))
 redis.call('ZADD', K.leases(), 'XX', NOW + LEASE_MS, id)
 return 'ok'

@@ -2,19 +2,20 @@
 -- The position of a queued job, why it waits, and about how long.
 --@args id
 --@settings admits
---@reply reason position limit current eta
+--@reply reason position limit current eta pool
 -- Nothing: the job does not wait, or its record is damaged. position: this job and those of its tenant that start before it; other tenants count in the estimate
--- only. limit, current, eta (seconds until it should start) may be ''.
+-- only. limit, current, eta (seconds until it should start) may be ''. pool: in which it waits ('': `default`).
 local job = load(id)
 if not job or job.status ~= 'queued' or not job.order then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
-local known = redis.call('MGET', K.stranded(), K.fleet())
-local stranded = tonumber(known[1] or '0')
-FLEET = known[2] or ''
+use_pool(pool_of(job))
+local known = redis.call('MGET', K.stranded(), K.fleet(), K.pools())
+local stranded, several = tonumber(known[1] or '0'), (known[3] or '') ~= ''
+here.fleet = known[2] or ''
 local running, hinted = redis.call('ZCARD', K.leases()) - stranded, redis.call('ZCARD', K.hints())
 local slots = math.min(live_slots(), slots_for(job.pipeline, 'slots'))
 local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
-if not rank then return {job.reason or 'fair_share', '0', '', '', ''} end
+if not rank then return {job.reason or 'fair_share', '0', '', '', '', job.pool or ''} end
 
 -- The workspaces of a tenant take turns: before this one starts, each other workspace starts about as many jobs, or all it has.
 local ahead = rank
@@ -38,11 +39,19 @@ local takes = estimate(job)
 local own = ahead * takes
 local turn = share_of(tenant).time + own / limits.weight
 local others, looked_at = 0, 0
+-- Where there are several pools, its jobs that wait in this one are counted in its lanes; those in many lanes count for what these have.
+local function waiting_of(other)
+  if not several then return redis.call('ZCARD', K.tenant_status(other, 'queued')) - redis.call('ZCARD', K.tenant_awaiting(other)) end
+  local n = 0
+  for _, place in ipairs(redis.call('ZRANGE', K.workspaces(other), 0, 9)) do
+    for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(other, place), 0, 9)) do n = n + redis.call('ZCARD', K.ready(other, place, pipeline)) end
+  end
+  return n
+end
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', K.ring(), '-inf', turn, 'LIMIT', 0, SAMPLE)) do
   looked_at = looked_at + 1
   if other ~= tenant then
-    local waiting = redis.call('ZCARD', K.tenant_status(other, 'queued')) - redis.call('ZCARD', K.tenant_awaiting(other))
-    local theirs = math.max(0, waiting) * estimate({tenant_id = other, pipeline = job.pipeline})
+    local theirs = math.max(0, waiting_of(other)) * estimate({tenant_id = other, pipeline = job.pipeline})
     others = others + math.min(theirs, limits_of(other).weight * math.max(0, turn - share_of(other).time))
   end
 end
@@ -51,11 +60,11 @@ local function seconds_left()
   if reason == 'tenant_paused' or slots == 0 then return '' end
   local pipe = pipe_of(job.pipeline)
   -- A job that runs now must end first, too: a slot becomes free after about one part in `slots` of a run.
-  local ms = (own + others + (pipe.ms or takes)) / slots
+  local ms = (own + others + (usual_ms(job.pipeline) or takes)) / slots
   local most = reason == 'tenant_concurrency' and tonumber(limit) or limits.max_concurrent
   if most then ms = math.max(ms, most > 0 and (own + takes) / most or 1e15) end
   if limits.start_rate then ms = math.max(ms, limits.start_rate > 0 and ahead / limits.start_rate * 1000 or 1e15) end
   if pipe.cap then ms = math.max(ms, pipe.cap > 0 and (own + takes) * (1 + redis.call('ZCARD', K.blocked(job.pipeline))) / pipe.cap or 1e15) end
   return ms < 1e12 and string.format('%.1f', ms / 1000) or ''
 end
-return {reason, int(ahead + 1), limit, current, seconds_left()}
+return {reason, int(ahead + 1), limit, current, seconds_left(), job.pool or ''}

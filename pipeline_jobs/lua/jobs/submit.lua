@@ -27,5 +27,5 @@ if refused then return refused end
 local rates = take_tokens(1)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
 accept(asked)
-local hints = ENTERED and admit() or {}
-return {'ok', job.created_at, job.order, FENCES[id] and 'dispatched' or job.reason, FENCES[id] or '0', job.deadline_at or '', rates, hints}
+local hints, sent = read_once.entered and admit() or {}, read_once.fences[id]
+return {'ok', job.created_at, job.order, sent and 'dispatched' or job.reason, sent or '0', job.deadline_at or '', rates, hints}

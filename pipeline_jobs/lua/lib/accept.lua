@@ -32,7 +32,7 @@ local function accept(asked)
   local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
   redis.call('SET', K.order(), int(order + #asked - 1))
   local now, members, by_pipeline, by_tag, by_need, ready, since = int(NOW), {}, {}, {}, {}, {}, {}
-  local pipeline, of_pipeline, of_lane
+  local pipeline, pool, of_pipeline, of_lane
   local untagged, tagged, owed, charges, alike = {}, 0, 0, {}, asked.alike
   if alike then
     -- Written once and copied: of each job only its own fields are converted, and go to the server's log.
@@ -43,10 +43,11 @@ local function accept(asked)
   for i = 1, #asked do
     local new = asked[i]
     local id, job = new.id, new.job
-    if job.pipeline ~= pipeline then
-      pipeline = job.pipeline
-      by_pipeline[pipeline], ready[pipeline] = by_pipeline[pipeline] or {}, ready[pipeline] or {}
-      of_pipeline, of_lane = by_pipeline[pipeline], ready[pipeline]
+    if job.pipeline ~= pipeline or pool ~= pool_of(job) then
+      pipeline, pool = job.pipeline, pool_of(job)
+      by_pipeline[pipeline], ready[pool] = by_pipeline[pipeline] or {}, ready[pool] or {}
+      ready[pool][pipeline] = ready[pool][pipeline] or {}
+      of_pipeline, of_lane = by_pipeline[pipeline], ready[pool][pipeline]
     end
     local own = int(order + i - 1)
     job.status, job.order, job.created_at, job.reason = 'queued', own, now, 'fair_share'
@@ -119,18 +120,25 @@ local function accept(asked)
   for name, flat in pairs(by_pipeline) do add_all(K.pipeline(tenant, name), flat) end
   for tag, flat in pairs(by_tag) do add_all(K.tag(tenant, tag), flat) end
   if untagged[1] then redis.call('RPUSH', K.untagged(), unpack(untagged)) end
-  for name, flat in pairs(ready) do
-    if flat[1] then
-      add_all(K.ready(tenant, workspace, name), flat)
-      -- A job behind others of its lane does not change who is eligible.
-      if redis.call('ZADD', K.lanes(tenant, workspace), 0, name) == 1 then enter(tenant, workspace) end
+  for of_pool, lanes in pairs(ready) do
+    use_pool(of_pool)
+    note_pool()
+    for name, flat in pairs(lanes) do
+      if flat[1] then
+        add_all(K.ready(tenant, workspace, name), flat)
+        -- A job behind others of its lane does not change who is eligible.
+        if redis.call('ZADD', K.lanes(tenant, workspace), 0, name) == 1 then enter(tenant, workspace) end
+      end
     end
   end
+  use_pool('')
   add_dependents(by_need)
   tell_created(asked)
   if asked[1].adopt then
-    FENCES[asked[1].id] = asked[1].adopt
+    read_once.fences[asked[1].id] = asked[1].adopt
+    use_pool(pool_of(first))
     dispatched(asked[1].id, first, asked[1].adopt)
+    use_pool('')
   end
   owe(tenant, owed)
   count_by(#asked, 'created', series_of(tenant, workspace))

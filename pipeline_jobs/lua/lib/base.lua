@@ -20,9 +20,53 @@ local function spend(commands) spent.commands = spent.commands + commands end
 local function worked_enough() return spent.commands >= WORK_MOST end
 
 -- What is read, or said, at most once a script. `series`: the names of a workspace's series; `told`: the jobs of which the listeners have
--- been told; `slots`, and `recent`, the two tenants that had a job last and when, newest first, as `tenant ms tenant ms`:
--- whomever one asks for, one of the two is another. `held`: of some tenants, their slots by class. `seen`: the last reading of the clock.
-local read_once = {series = {}, told = {}, held = {}}
+-- been told; `seen`: the last reading of the clock; `pools`: the names of the pools besides `default`; `left`: what was known of pools that
+-- the script has left; `freed`, `eased`: tenants and pipelines that have a slot less than before, and in which pool; `limits`, `pipes`: see
+-- known; `before`: see classes; `buckets`: see rates; `entered`: the script made a tenant eligible; `fences`: of what it dispatched.
+local read_once = {series = {}, told = {}, left = {}, freed = {}, eased = {}, limits = {}, pipes = {}, buckets = {}, fences = {}}
+
+-- What is known of the pool that the script is in (`POOL`, its part of a key: '' or ':gpu'). `present`, `peak`: see fair; `fleet`, `classes`:
+-- see classes; `shares`: see known; `slots`, and `recent`, the two tenants that had a job last and when, newest first, as
+-- `tenant ms tenant ms`: whomever one asks for, one of the two is another; `held`: of some tenants, their slots by class.
+local here = {}
+
+-- Goes to a pool. Returns the one that the script was in, to go back to.
+local function use_pool(pool)
+  local before = POOL
+  if pool ~= before then
+    read_once.left[before] = here
+    POOL, here = pool, read_once.left[pool] or {}
+  end
+  return before
+end
+
+-- A job's, as a part of keys: where it waits or runs.
+local function pool_of(job) return job.pool and ':' .. job.pool or '' end
+
+-- The names of the pools besides `default`, each with a space behind it.
+local function other_pools()
+  read_once.pools = read_once.pools or redis.call('GET', K.pools()) or ''
+  return read_once.pools
+end
+
+-- Does something in each pool, in `default` first.
+local function in_each_pool(work)
+  local before = use_pool('')
+  work()
+  for name in string.gmatch(other_pools(), '%S+') do
+    use_pool(':' .. name)
+    work()
+  end
+  use_pool(before)
+end
+
+-- The pool that the script is in is one.
+local function note_pool()
+  local name = string.sub(POOL, 2) .. ' '
+  if POOL == '' or string.find(' ' .. other_pools(), ' ' .. name, 1, true) then return end
+  read_once.pools = read_once.pools .. name
+  redis.call('SET', K.pools(), read_once.pools)
+end
 
 -- For numbers that are kept as text: Lua prints 14 digits (an order has 16), and a server may print 1e+12. Scores need no such care.
 -- Nothing taken away is -0 to Lua, and no integer to the server.
@@ -31,7 +75,7 @@ local function int(number) return string.format('%.0f', number + 0) end
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
   'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'artifacts_expire_at', 'ended_fence', 'deadline_at', 'deadline_passed', 'stage',
   'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload', 'run_until', 'class',
-  'store_bytes'}
+  'store_bytes', 'pool', 'segments_ms'}
 
 -- The fields of a job that decisions are made on, as a table; nil if there is no such job.
 local function load(id)

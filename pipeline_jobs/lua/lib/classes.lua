@@ -3,16 +3,16 @@
 -- versions announce no class: theirs is '', and its text lists what had completed before the first worker came that does announce one
 -- (docs/decisions/0009).
 --
--- While all live workers are of one class a hint goes to the queue `jobs`, else to `jobs.{class}`.
+-- All of this is of one pool. While all its live workers are of one class a hint goes to the queue `jobs`, else to `jobs.{class}`; of the
+-- pool P to `jobs.P` and `jobs.P.{class}`.
 
 local function knows(text, pipeline) return string.find(text, ';' .. pipeline .. ';', 1, true) ~= nil end
 
 -- The text of the class, if all live workers are of one; '*': there are several, or a worker has no slots; '': no worker announces what it
 -- knows, so each may be sent anything.
-local FLEET
 local function fleet()
-  FLEET = FLEET or redis.call('GET', K.fleet()) or ''
-  return FLEET
+  here.fleet = here.fleet or redis.call('GET', K.fleet()) or ''
+  return here.fleet
 end
 
 -- The first of some classes that has a free slot and knows the pipeline and the schema.
@@ -25,23 +25,23 @@ end
 -- The classes of the live workers, where there are several: name, text, schema, slots, and `free`, the number of slots that neither a run
 -- nor a hint uses. The class that knows the fewest pipelines comes first, so that slots that can be used for more stay free for that.
 -- Each script counts them anew, so that no count can drift.
-local CLASSES
 local function classes()
-  if CLASSES then return CLASSES end
+  if here.classes then return here.classes end
   local class_of, texts, running, named = fields_of(K.class_of()), fields_of(K.classes()), fields_of(K.running()), {}
-  CLASSES = {}
+  local found = {}
+  here.classes = found
   for worker, slots in pairs(fields_of(K.slots())) do
     local name = class_of[worker] or ''
     if not named[name] then
       local text = texts[name] or '1;'
       named[name] = {name = name, text = text, schema = tonumber(string.match(text, '^%d+')), slots = 0, free = 0}
-      CLASSES[#CLASSES + 1] = named[name]
+      found[#found + 1] = named[name]
     end
     -- A worker with more runs than slots (it shrinks, or stops) does not use up the slots of others.
     named[name].slots = named[name].slots + slots
     named[name].free = named[name].free + math.max(0, slots - (running[worker] or 0))
   end
-  table.sort(CLASSES, function(a, b)
+  table.sort(found, function(a, b)
     if #a.text ~= #b.text then return #a.text < #b.text end
     return a.name < b.name
   end)
@@ -49,10 +49,10 @@ local function classes()
     local sent = redis.call('HMGET', K.job(id), 'class', 'pipeline')
     local class = named[sent[1] or '']
     -- The hint went to `jobs` while there was one class only: any worker that knows the pipeline may have it by now.
-    if (sent[1] or '') == '' and not class then class = first_of(CLASSES, sent[2] or '', 0) end
+    if (sent[1] or '') == '' and not class then class = first_of(found, sent[2] or '', 0) end
     if class then class.free = class.free - 1 end
   end
-  return CLASSES
+  return found
 end
 
 -- The slots of the classes that know a pipeline; which: 'slots' (all) or 'free'. Where there is one class the result is unlimited or
@@ -69,7 +69,7 @@ end
 -- How many more jobs of a pipeline may start, by its cap and by the classes' free slots.
 local function room_of(pipeline)
   local pipe, free = pipe_of(pipeline), slots_for(pipeline, 'free')
-  return pipe.cap and math.min(pipe.cap - pipe.n, free) or free
+  return pipe.cap and math.min(pipe.cap - pipe.n - pipe.others, free) or free
 end
 
 -- Takes a slot for a job. Returns the name of the class that has it ('': the hint goes to `jobs`), or nil: no class with a free slot
@@ -85,12 +85,12 @@ end
 -- Workers that announce no class dispatch by their own scripts and take whatever waits. A job that they may not know is stored with
 -- schema 2, which they refuse and leave to others.
 local FOR_CLASSES = '2'
--- The same of a job that was parked: workers that know of no waits have at most 2.
+-- The same of a job that was parked: workers that know of no waits have at most 2. (Those that know of no pools have at most 3: `pipelines.py`
+-- writes it.)
 local FOR_WAITS = '3'
-local BEFORE
 local function is_for_classes(pipeline)
-  if BEFORE == nil then BEFORE = redis.call('HGET', K.classes(), '') end
-  return BEFORE and not knows(BEFORE, pipeline)
+  if read_once.before == nil then read_once.before = redis.call('HGET', K.classes(), '') end
+  return read_once.before and not knows(read_once.before, pipeline)
 end
 
 -- Finds out which classes the fleet has. Entries of workers that are gone are removed here, because earlier versions do not remove them.
@@ -114,12 +114,12 @@ local function note_fleet()
     for _, slots in ipairs(redis.call('HVALS', K.slots())) do several = several or slots == '0' end
   end
   if several then
-    FLEET = '*'
+    here.fleet = '*'
   else
-    FLEET = first and first ~= '' and redis.call('HGET', K.classes(), first) or ''
+    here.fleet = first and first ~= '' and redis.call('HGET', K.classes(), first) or ''
   end
-  CLASSES = nil
-  redis.call('SET', K.fleet(), FLEET)
+  here.classes = nil
+  redis.call('SET', K.fleet(), here.fleet)
 end
 
 -- A live worker announces its class, or none. began: it has slots and had none before, or the other way round.

@@ -55,7 +55,7 @@ end
 -- have waited. (The next
 -- thousand delayed jobs are looked at. A start time that was asked for stays.)
 local function shift_waits(gap)
-  shift(K.parked(), '-inf', gap, PARKED_MOST)
+  in_each_pool(function() shift(K.parked(), '-inf', gap, PARKED_MOST) end)
   shift_deliveries(gap)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed(), int(NOW), '+inf', 'LIMIT', 0, 1000)) do
     if redis.call('HGET', K.job(id), 'reason') == 'retry' then redis.call('ZINCRBY', K.delayed(), int(gap), id) end
@@ -66,19 +66,23 @@ end
 -- of a dead one end no more than a lease later. restarted: the server was restarted since the last rescue, which was at `since`. A beat may
 -- have noticed that gap before: so the gap is counted from the last reading of the clock, whichever script made it.
 local function mind_the_gap(restarted, since)
-  local gap = NOW - tonumber(redis.call('GET', K.seen()) or since or NOW)
+  local known = redis.call('MGET', K.seen(), K.pools())
+  read_once.pools = known[2] or ''
+  local gap = NOW - tonumber(known[1] or since or NOW)
   redis.call('SET', K.seen(), int(NOW))
   read_once.seen = NOW
   if gap >= 0 and gap < GAP_MS and not restarted then return end
-  shift_longest_runs(gap)
-  -- Announcements that had ended before are moved, too, and are still over.
-  shift(K.leases(), of_before(gap, LEASE_MS), gap, LEASE_MS)
-  shift(K.workers(), '-inf', gap, ALIVE_MS)
-  -- A hint is given its whole time once more: the worker that takes it may have to connect first. Of a job that has crashed that is short.
-  shift(K.hints(), '-inf', math.max(gap, 0) + HINT_MS, HINT_MS)
-  for _, id in ipairs(redis.call('ZRANGE', K.hints(), 0, -1)) do
-    local soon = redis.call('HGET', K.job(id), 'hint_soon')
-    if soon then redis.call('ZADD', K.hints(), 'LT', int(NOW + math.min(HINT_MS, 500 * soon)), id) end
-  end
+  in_each_pool(function()
+    shift_longest_runs(gap)
+    -- Announcements that had ended before are moved, too, and are still over.
+    shift(K.leases(), of_before(gap, LEASE_MS), gap, LEASE_MS)
+    shift(K.workers(), '-inf', gap, ALIVE_MS)
+    -- A hint is given its whole time once more: the worker that takes it may have to connect first. Of a job that has crashed that is short.
+    shift(K.hints(), '-inf', math.max(gap, 0) + HINT_MS, HINT_MS)
+    for _, id in ipairs(redis.call('ZRANGE', K.hints(), 0, -1)) do
+      local soon = redis.call('HGET', K.job(id), 'hint_soon')
+      if soon then redis.call('ZADD', K.hints(), 'LT', int(NOW + math.min(HINT_MS, 500 * soon)), id) end
+    end
+  end)
   if gap < 0 then shift_waits(gap) end
 end

@@ -17,40 +17,39 @@ end
 -- Where there are several classes, each counts its own free slots: the runs of one class do not use up the slots of another.
 local function free_of_classes()
   local free = 0
-  CLASSES = nil
+  here.classes = nil
   for _, class in ipairs(classes()) do free = free + math.max(0, class.free) end
   return free
 end
 
--- The installation's cap is the one that was set when a worker started; CAP, this process's own, is used only where none was set. What a
--- dead worker held counts neither against the cap nor against the slots: else nothing would start for a whole lease after the only worker
--- was killed.
+-- Of the pool. What a dead worker held counts neither against the cap nor against the slots: else nothing would start for a whole lease
+-- after the only worker was killed.
 local function free_slots()
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
-  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs(), K.fleet(), K.recent())
+  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs(), K.fleet(), K.recent(), K.pools())
   local capacity, stranded = tonumber(known[1]) or 0, tonumber(known[2]) or 0
-  if not PRESENT then PRESENT, PEAK = tonumber(known[3]) or 0, tonumber(known[4]) or 0 end
-  FLEET = known[6] or ''
-  read_once.slots, read_once.recent = math.min(capacity, tonumber(known[5]) or CAP), read_once.recent or known[7] or ''
+  if not here.present then here.present, here.peak = tonumber(known[3]) or 0, tonumber(known[4]) or 0 end
+  local cap = cap_of_pool(known[5])
+  here.fleet = known[6] or ''
+  here.slots, here.recent = math.min(capacity, cap), here.recent or known[7] or ''
+  read_once.pools = read_once.pools or known[8] or ''
   local taken = running - stranded + hinted
-  return math.min(FLEET == '*' and free_of_classes() or capacity - taken, (tonumber(known[5]) or CAP) - taken)
+  return math.min(here.fleet == '*' and free_of_classes() or capacity - taken, cap - taken)
 end
 
--- Admission: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Every script that frees a slot or brings a
--- job ends with it. Where the broker is another server (TEMPLATE is empty), the hints to be published are returned: id, fence, tenant,
--- workspace, pipeline, message, class. One script dispatches at most this many jobs; the next script, at the latest a worker's beat,
--- continues. take(id, job, fence, class, known, changed): is asked before a hint is sent, and returns whether the job has started instead.
+-- Admission of a pool: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Where the broker is another server
+-- (TEMPLATE is empty), the hints to be published are noted: id, fence, tenant, workspace, pipeline, message, and whose queue it goes to. One
+-- script dispatches at most this many jobs of a pool; the next script, at the latest a worker's beat, continues. take(id, job, fence, class, known, changed): is asked before a hint is sent, and returns whether the job has started instead.
 local DISPATCHES_MOST = 150
-local FENCES = {}
-local function admit(take)
-  local hints = {}
+local function admit_here(hints, take)
   local free, lost = math.min(free_slots(), DISPATCHES_MOST), true
+  here.passed = 0
   -- Half of a script's work is left to the admission, whatever came before. Otherwise no slot would be given as long as there is more to do
   -- than one script may.
   spent.commands = math.min(spent.commands, WORK_MOST / 2)
   -- Tenants that wait because their class was busy are asked together with the others.
-  if free > 0 and FLEET == '*' then ask_blocked() end
+  if free > 0 and here.fleet == '*' then ask_blocked() end
   while free > 0 do
     local id, job, changed
     if lost then id, job, changed = next_lost(free) end
@@ -61,7 +60,7 @@ local function admit(take)
     local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order', 'class', 'schema', 'hint_soon')
     local class = known[1] == 'queued' and take_slot(job.pipeline, tonumber(known[6] or '1'))
     if class then
-      local held = read_once.held[job.tenant_id]
+      local held = here.held and here.held[job.tenant_id]
       if held then held[class] = (held[class] or 0) + 1 end
       if class ~= (known[5] or '') then redis.call('HSET', K.job(id), 'class', class) end
       -- The first fence follows from the order, which never repeats: the runs, hints and files of an earlier job with this id have other
@@ -78,19 +77,43 @@ local function admit(take)
           redis.call('ZADD', K.hints(), NOW + soon, id)
           redis.call('HSET', K.job(id), 'hint_soon', int(soon / 500))
           -- It has had its turn: if this hint is lost as well, it does not wait for another one. And who asks for a job may have it before.
-          redis.call('ZADD', K.lost(), known[4], id .. ' ' .. job.pipeline)
+          redis.call('ZADD', K.lost(), int(known[4] + HINTED), id .. ' ' .. job.pipeline)
         end
         if TEMPLATE ~= '' then
           redis.call('LPUSH', queue_of(class), hint(id, job, fence, known[3] or TEMPLATE))
         else
-          hints[#hints + 1] = {id, fence, job.tenant_id, job.workspace_id, job.pipeline, known[3] or '', class}
+          hints[#hints + 1] = {id, fence, job.tenant_id, job.workspace_id, job.pipeline, known[3] or '', string.sub(queue_of(class), #QUEUE + 2)}
         end
       end
-      FENCES[id] = fence
+      read_once.fences[id] = fence
       free = free - 1
     elseif known[1] == 'queued' then
       wait_apart(id)
     end
   end
+end
+
+-- Admission. Every script that frees a slot or brings a job ends with it. It looks at each pool in which something waits. Returns the hints
+-- to be published.
+local function admit(take)
+  local hints = {}
+  -- Whoever has a slot less than before, in another pool, may have waited for that in this one.
+  local function come_back()
+    for tenant, pool in pairs(read_once.freed) do
+      if pool ~= POOL then enter_ring(tenant) end
+    end
+    for pipeline, pool in pairs(read_once.eased) do
+      if pool ~= POOL then unblock(pipeline) end
+    end
+  end
+  use_pool('')
+  come_back()
+  admit_here(hints, take)
+  for name in string.gmatch(other_pools(), '%S+') do
+    use_pool(':' .. name)
+    come_back()
+    if redis.call('EXISTS', K.ring(), K.lost(), K.blocking()) > 0 then admit_here(hints, take) end
+  end
+  use_pool('')
   return hints
 end

@@ -21,10 +21,10 @@ local function end_job(id, job, to, extra, meta)
   local expires = NOW + TTL_MS
   spend(45)
   if job.status == 'queued' then leave_queue(id, job) end
-  local share = share_of(job.tenant_id, job.workspace_id, job.pipeline)
+  local share = common_of(job.tenant_id, job.workspace_id, job.pipeline)
   if not release(id, job, to, ended_one_of(share)) then redis.call('HSET', K.share(job.tenant_id), 'rate', share.rate, 'rate_at', int(share.rate_at)) end
   local used = used_ms(job)
-  if job.status == 'running' then observe('duration', job, used) end
+  if job.status == 'running' then observe('duration', job, used + (job.segments_ms or 0)) end
   record_usage(job, to, used)
   move(id, job, to)
   redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
@@ -33,7 +33,7 @@ local function end_job(id, job, to, extra, meta)
   local bytes = bytes_of(0, extra)
   if bytes > 200 then job.store_bytes = owe(job.tenant_id, bytes, id) end
   -- Fields that only a live job needs do not stay in memory until the purge.
-  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', HISTORY == 0 and 'ran_ms' or 'class', 'class')
+  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'segments_ms', 'run_until', HISTORY == 0 and 'ran_ms' or 'class', 'class')
   if HISTORY == 1 and job.tenant_id ~= CANARY then
     -- The earlier runs' time stays for the history (`ran_ms`), and the last one's comes to it.
     if used > 0 then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used)) end

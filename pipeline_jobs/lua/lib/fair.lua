@@ -5,16 +5,18 @@
 -- dispatch is charged with the pipeline's usual run time divided by the tenant's weight, a run that takes longer is charged as it goes,
 -- and its end corrects the charge. A tenant that comes (back) starts at the present time, not at its old one: being idle saves up no
 -- credit. A tenant at a limit is outside the ring until an event brings it back, so it costs nothing and holds nobody up.
+--
+-- Each pool has these rings of its own. What is done for a job is done in its pool: whoever moves one goes there first.
 
 -- Why a tenant may not start a job now: nil, 'tenant_paused', 'tenant_concurrency' or 'tenant_rate'; of the last also the ms until it
 -- may.
 local function held_back(tenant)
   local limits = limits_of(tenant)
   if limits.paused and limits.paused ~= 0 then return 'tenant_paused' end
-  if limits.max_concurrent and share_of(tenant).n >= limits.max_concurrent then return 'tenant_concurrency' end
+  if limits.max_concurrent and slots_of(tenant) >= limits.max_concurrent then return 'tenant_concurrency' end
   if limits.start_rate then
-    local share = share_of(tenant)
-    local have = tokens(share.tokens, share.tokens_at, limits.start_rate)
+    local common = common_of(tenant)
+    local have = tokens(common.tokens, common.tokens_at, limits.start_rate)
     if have < 1 then
       if limits.start_rate <= 0 then return 'tenant_rate', 3600000 end
       return 'tenant_rate', math.min(math.ceil((1 - have) / limits.start_rate * 1000), 3600000)
@@ -24,13 +26,12 @@ end
 
 -- The virtual time of the last dispatch, and the highest of all dispatches: a run that took less than it was charged with moves its
 -- tenant's clock back, so the next dispatches may be at a lower time than the last one.
-local PRESENT, PEAK
 local function present()
-  if not PRESENT then
+  if not here.present then
     local known = redis.call('MGET', K.present(), K.peak())
-    PRESENT, PEAK = tonumber(known[1]) or 0, tonumber(known[2]) or 0
+    here.present, here.peak = tonumber(known[1]) or 0, tonumber(known[2]) or 0
   end
-  return PRESENT
+  return here.present
 end
 
 -- Newcomers stand in the ring from this score on, below every clock, in the order in which they came.
@@ -55,17 +56,16 @@ local function enter_ring(tenant)
   local waits = share.time == share.came
   local entry = waits and share.entry > 0 and share.entry or redis.call('INCR', K.entries())
   local newcomer = waits or share.time <= now
-  share.time = math.max(share.time, PEAK + entry % 100000 / 1e7)
+  share.time = math.max(share.time, here.peak + entry % 100000 / 1e7)
   if newcomer then share.came, share.entry = share.time, entry end
-  redis.call('HSET', K.share(tenant), 'time', share.time, 'came', share.came, 'entry', share.entry)
+  redis.call('HSET', K.share(tenant), 'time' .. POOL, share.time, 'came' .. POOL, share.came, 'entry' .. POOL, share.entry)
   redis.call('ZADD', K.ring(), newcomer and NEWCOMERS + entry or share.time, tenant)
 end
 
--- Whether this script made a tenant eligible. If it did not, and freed no slot, the admission before it has left nothing to be done.
-local ENTERED = false
+-- Where the script made no tenant eligible and freed no slot, the admission before it has left nothing to be done.
 local function enter(tenant, workspace)
-  ENTERED = true
-  local share, own = share_of(tenant, workspace), 'w:' .. workspace
+  read_once.entered = true
+  local share, own = share_of(tenant, workspace), 'w' .. POOL .. ':' .. workspace
   local time = math.max(share[own], share.present)
   if redis.call('ZADD', K.workspaces(tenant), 'NX', time, workspace) == 1 and time > share[own] then
     share[own] = time
@@ -86,11 +86,14 @@ local function ready_member(id, job)
 end
 
 local function make_ready(id, job)
+  local before = use_pool(pool_of(job))
+  note_pool()
   -- A job whose hint was taken back counts as having waited all the time.
   redis.call('ZADD', K.ready_since(), 'NX', int(NOW), id)
   redis.call('ZADD', K.ready(job.tenant_id, job.workspace_id, job.pipeline), -tonumber(job.priority or '0'), ready_member(id, job))
   -- A job behind others of its lane does not change who is eligible.
   if redis.call('ZADD', K.lanes(job.tenant_id, job.workspace_id), 0, job.pipeline) == 1 then enter(job.tenant_id, job.workspace_id) end
+  use_pool(before)
 end
 
 -- An empty lane (the jobs of a workspace and pipeline) is removed, with its last lane the workspace, and with its last workspace the
@@ -104,9 +107,11 @@ end
 
 -- Returns whether the job was in its lane.
 local function take_ready(id, job)
-  local lane = K.ready(job.tenant_id, job.workspace_id, job.pipeline)
+  local before, lane = use_pool(pool_of(job)), nil
+  lane = K.ready(job.tenant_id, job.workspace_id, job.pipeline)
   local was_there = redis.call('ZREM', lane, ready_member(id, job)) == 1
   if redis.call('EXISTS', lane) == 0 then drop_lane(job.tenant_id, job.workspace_id, job.pipeline) end
+  use_pool(before)
   return was_there
 end
 
@@ -114,7 +119,7 @@ end
 -- number; the rest are other fields of the tenant's share that changed. Returns whether the tenant is known to be in the ring.
 local function charge(job, ms, slots, ...)
   local tenant, workspace = job.tenant_id, job.workspace_id
-  local share, own = share_of(tenant, workspace), 'w:' .. workspace
+  local share, own = share_of(tenant, workspace), 'w' .. POOL .. ':' .. workspace
   local time, at = share.time + ms / limits_of(tenant).weight, share[own] + ms
   if job.ran_until then
     -- A refund (the worker died) removes what the tenant would have to wait for, and no more: others would have to wait for it just as
@@ -127,7 +132,12 @@ local function charge(job, ms, slots, ...)
   -- If it comes again, it is behind those that came meanwhile, though a charge that is put right sets its clock to where it came.
   if slots > 0 then share.entry = 0 end
   share.time, share[own], share.n = time, at, math.max(0, share.n + slots)
-  redis.call('HSET', K.share(tenant), 'time', time, 'came', share.came, 'entry', share.entry, own, at, 'n', share.n, ...)
+  redis.call('HSET', K.share(tenant), 'time' .. POOL, time, 'came' .. POOL, share.came, 'entry' .. POOL, share.entry, own, at, 'n' .. POOL, share.n, ...)
+  if POOL ~= '' and slots ~= 0 then
+    local common = common_of(tenant)
+    common.others = math.max(0, common.others + slots)
+    redis.call('HSET', K.share(tenant), 'others', common.others)
+  end
   redis.call('ZADD', K.workspaces(tenant), 'XX', at, workspace)
   return not newcomer and redis.call('ZADD', K.ring(), 'XX', 'CH', time, tenant) == 1
 end
@@ -171,7 +181,7 @@ local function average(before, newest) return before and before * (1 - NEWEST) +
 
 -- The expected run time of a job in ms: that of its tenant's runs of this pipeline, else of all runs of the pipeline, else 1 s.
 local function estimate(job)
-  return share_of(job.tenant_id, job.workspace_id, job.pipeline)['ms:' .. job.pipeline] or pipe_of(job.pipeline).ms or 1000
+  return share_of(job.tenant_id, job.workspace_id, job.pipeline)['ms:' .. job.pipeline .. POOL] or usual_ms(job.pipeline) or 1000
 end
 
 -- A clock is at most this many ms per slot ahead of what its slots have used. The second job of a newcomer waits for the others' clocks:
@@ -181,14 +191,12 @@ local AHEAD_MS = 5000
 -- A job takes a slot, which is charged with the estimate, and has a hint with this fence; nil: it starts at once, and its record says so
 -- with its start. The rest are other fields of its tenant's share that changed. Returns what was charged.
 local function dispatched(id, job, fence, ...)
-  local pipe = pipe_of(job.pipeline)
   local expected = math.min(estimate(job), AHEAD_MS)
-  pipe.n = pipe.n + 1
   if fence then
     redis.call('HSET', K.job(id), 'fence', fence, 'reason', 'dispatched', 'charged', int(expected))
     redis.call('ZADD', K.hints(), NOW + HINT_MS, id)
   end
-  redis.call('HSET', K.pipelines(), 'n:' .. job.pipeline, pipe.n)
+  redis.call('HSET', K.pipelines(), count_slot(job.pipeline, 1))
   note_recent(job.tenant_id)
   charge(job, expected, 1, ...)
   return int(expected)
@@ -219,9 +227,11 @@ local function used_ms(job)
 end
 
 -- How much slot time a job that leaves its slot is charged for, in ms. A dispatch that the tenant itself cancelled costs something, or a
--- tenant that submits and cancels would be served for ever. A lost hint and a run that was lost with its worker cost nothing.
+-- tenant that submits and cancels would be served for ever. A lost hint costs nothing, nor does a job's first
+-- run that was lost with its worker. A second one does: a tenant whose jobs kill their workers would have the slots for nothing, and everybody else
+-- would wait.
 local function worth_ms(job)
-  if job.ran_until then return 0 end
+  if job.ran_until and not job.crashes then return 0 end
   if job.status == 'running' or job.taken_back then return math.max(LEAST_MS, used_ms(job)) end
   return 0
 end
@@ -230,27 +240,30 @@ end
 -- status, if it ends.
 local function slot_freed(id, job, to, ...)
   local used, pipe = worth_ms(job), pipe_of(job.pipeline)
-  pipe.n = math.max(0, pipe.n - 1)
   local correction, in_ring = used - tonumber(job.charged or '0')
   -- For time to come at most this much was charged. If it seems to be more, the server's clock was set back, and others would have to
   -- wait for that.
   if not job.ran_until then correction = math.max(correction, -AHEAD_MS) end
   if to == 'completed' then
-    local share, takes = share_of(job.tenant_id, job.workspace_id, job.pipeline), 'ms:' .. job.pipeline
-    pipe.ms, share[takes] = average(pipe.ms, used), average(share[takes], used)
-    redis.call('HSET', K.pipelines(), 'n:' .. job.pipeline, pipe.n, takes, pipe.ms)
+    local share, takes = share_of(job.tenant_id, job.workspace_id, job.pipeline), 'ms:' .. job.pipeline .. POOL
+    local usual = average(usual_ms(job.pipeline), used)
+    pipe['ms' .. POOL], share[takes] = usual, average(share[takes], used)
+    redis.call('HSET', K.pipelines(), takes, usual, count_slot(job.pipeline, -1))
     in_ring = charge(job, correction, -1, takes, share[takes], ...)
   else
-    redis.call('HSET', K.pipelines(), 'n:' .. job.pipeline, pipe.n)
+    redis.call('HSET', K.pipelines(), count_slot(job.pipeline, -1))
     in_ring = charge(job, correction, -1, ...)
   end
   if not in_ring then enter_ring(job.tenant_id) end
   if pipe.cap then unblock(job.pipeline) end
+  -- In other pools they may wait for the same limit: the admission sees to those.
+  if limits_of(job.tenant_id).max_concurrent then read_once.freed[job.tenant_id] = POOL end
+  if pipe.cap then read_once.eased[job.pipeline] = POOL end
 end
 
 -- A run that takes longer than it was charged for is charged again: in steps that double, up to `AHEAD_MS`, so that it costs few writes.
 local function charge_running(id, job)
-  local used = used_ms(job)
+  local before, used = use_pool(pool_of(job)), used_ms(job)
   local charged = tonumber(job.charged or '0')
   if used > charged then
     local more = math.min(2 * used, used + AHEAD_MS)
@@ -259,6 +272,7 @@ local function charge_running(id, job)
     job.charged = int(more)
     redis.call('HSET', K.job(id), 'charged', job.charged)
   end
+  use_pool(before)
 end
 
 -- The best job of a workspace: over its lanes by priority, then order. Lanes whose pipeline is full are passed over: the pipeline is at
@@ -289,36 +303,39 @@ end
 
 -- A start takes a token, if its tenant has a rate. Returns the fields of the share that changed, appended to those that are given.
 local function take_token(tenant, ...)
-  local rate, share = limits_of(tenant).start_rate, share_of(tenant)
+  local rate = limits_of(tenant).start_rate
   if not rate then return {...} end
-  share.tokens, share.tokens_at = tokens(share.tokens, share.tokens_at, rate) - 1, NOW
-  return {'tokens', share.tokens, 'tokens_at', int(NOW), ...}
+  local common = common_of(tenant)
+  common.tokens, common.tokens_at = tokens(common.tokens, common.tokens_at, rate) - 1, NOW
+  return {'tokens', common.tokens, 'tokens_at', int(NOW), ...}
 end
 
 -- Jobs that were lost with their worker have already had their turn. A job whose tenant or pipeline is at a limit gets the next place of
 -- its lane again; a job for which no worker that knows it has a free slot, or whose tenant may not have the last slots, stays the next for
--- such a slot; so does one that has a hint, until it starts. Returns the same as next_job.
+-- such a slot; so does one that has a hint, until it starts. Those with hints stand above HINTED, so that they are not read for each slot.
+-- Of those who stay, nobody is looked at twice in one admission (`passed`). Returns the same as next_job.
 local LOST_MOST = 50
+local HINTED = 4e15
 local function next_lost(free)
-  local dropped
+  local members
   repeat
-    dropped = false
-    for _, member in ipairs(redis.call('ZRANGE', K.lost(), 0, LOST_MOST - 1)) do
+    members = redis.call('ZRANGEBYSCORE', K.lost(), '-inf', '(' .. int(HINTED), 'LIMIT', here.passed, LOST_MOST)
+    for _, member in ipairs(members) do
       local id, pipeline = string.match(member, '^(%S+) (%S+)$')
-      if slots_for(pipeline, 'free') > 0 then
-        local job = load(id)
-        local queued = job and job.status == 'queued'
-        local may = queued and not held_back(job.tenant_id) and room_of(pipeline) > 0
-        local stays = queued and job.reason == 'dispatched' or may and most_beside_others(job.tenant_id, free, pipeline)
-        if not stays then
-          redis.call('ZREM', K.lost(), member)
-          if may and take_ready(id, job) then return id, job, take_token(job.tenant_id) end
-          dropped = true
-        end
-        spend(5)
+      local job = slots_for(pipeline, 'free') > 0 and load(id)
+      local queued = job and job.status == 'queued' and pool_of(job) == POOL
+      local may = queued and not held_back(job.tenant_id) and room_of(pipeline) > 0
+      -- One that has a hint is here if a process of the release before sent that.
+      local stays = job == false or queued and job.reason == 'dispatched' or may and most_beside_others(job.tenant_id, free, pipeline)
+      if stays then
+        here.passed = here.passed + 1
+      else
+        redis.call('ZREM', K.lost(), member)
+        if may and take_ready(id, job) then return id, job, take_token(job.tenant_id) end
       end
+      spend(5)
     end
-  until not dropped or worked_enough()
+  until #members < LOST_MOST or worked_enough()
 end
 
 -- Takes the job whose turn it is out of its lane. Returns nil when no tenant is eligible, else the job's id, its tenant, workspace and
@@ -351,12 +368,13 @@ local function next_job(free)
         if last then drop_lane(tenant, workspace, pipeline) end
         local now = tonumber(first[2])
         if now > NEWCOMERS / 2 and now ~= present() then
-          PRESENT, PEAK = now, math.max(now, PEAK)
-          redis.call('MSET', K.present(), first[2], K.peak(), PEAK)
+          here.present, here.peak = now, math.max(now, here.peak)
+          redis.call('MSET', K.present(), first[2], K.peak(), here.peak)
         end
         local share = share_of(tenant, workspace, pipeline)
         share.present = tonumber(place[2])
-        return string.sub(member, 18), {tenant_id = tenant, workspace_id = workspace, pipeline = pipeline}, take_token(tenant, 'present', place[2])
+        local job = {tenant_id = tenant, workspace_id = workspace, pipeline = pipeline, pool = POOL ~= '' and string.sub(POOL, 2) or nil}
+        return string.sub(member, 18), job, take_token(tenant, 'present' .. POOL, place[2])
       end
       spend(10)
       if last then

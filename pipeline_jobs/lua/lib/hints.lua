@@ -22,8 +22,11 @@ local function hint(id, job, fence, text)
   return table.concat(parts)
 end
 
--- The broker's list for a class.
-local function queue_of(class) return class == '' and QUEUE or QUEUE .. '.' .. class end
+-- The broker's list for a class of the pool.
+local function queue_of(class)
+  local pool = string.gsub(POOL, '^:', '.')
+  return class == '' and QUEUE .. pool or QUEUE .. pool .. '.' .. class
+end
 
 -- Removes a hint that nobody will claim from the broker's list: otherwise a tenant that cancels ten thousand jobs one by one would send
 -- the workers through as many dead messages. The list is at most as long as there are free slots. A hint that a worker has already taken

@@ -7,35 +7,40 @@ local function read_limits(text, limits)
   return limits
 end
 
-local seen = {}
 -- A tenant's limits, with the defaults of all tenants (`*`) for those it does not have: numbers, nil where there is no limit.
 local function limits_of(tenant)
-  local limits = seen[tenant]
+  local limits = read_once.limits[tenant]
   if limits then return limits end
   local known = redis.call('HMGET', K.limits(), '*', tenant)
   limits = {weight = 1}
   if known[1] then read_limits(known[1], limits) end
   if known[2] then read_limits(known[2], limits) end
-  seen[tenant] = limits
+  read_once.limits[tenant] = limits
   return limits
 end
 
 -- The maximum number of bytes that a tenant keeps: by its limits, else by the installation's settings; nil: unlimited.
 local function max_storage_of(tenant) return limits_of(tenant).max_storage_bytes or (STORAGE_MOST > 0 and STORAGE_MOST or nil) end
 
--- A tenant's share: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs
+-- A tenant's share of the pool: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs
 -- end, the virtual time with which it came (`came`: while `time` is the same, none of its jobs was dispatched), and its place among the
 -- newcomers (`entry`; 0: none). Under `w:X` is the virtual time of workspace X, under `ms:X` what its runs of pipeline X usually take (a
--- moving average; nil before the first).
-local SHARE = {'time', 'n', 'present', 'tokens', 'tokens_at', 'rate', 'rate_at', 'came', 'entry'}
-local shares = {}
+-- moving average; nil before the first). What comes behind `entry` counts in all pools, and is in the share of `default` only: `others` are
+-- the slots in all pools but that one. Of another pool P the fields are `time:P`, `w:P:X`, `ms:X:P`.
+local SHARE = {'time', 'n', 'present', 'came', 'entry', 'tokens', 'tokens_at', 'rate', 'rate_at', 'others'}
 local function share_of(tenant, workspace, pipeline)
-  local share, own, takes = shares[tenant], 'w:' .. (workspace or ''), 'ms:' .. (pipeline or '')
+  here.shares = here.shares or {}
+  local share, own, takes = here.shares[tenant], 'w' .. POOL .. ':' .. (workspace or ''), 'ms:' .. (pipeline or '') .. POOL
   if not share then
-    local known = redis.call('HMGET', K.share(tenant), own, takes, unpack(SHARE))
+    local names = SHARE
+    if POOL ~= '' then
+      names = {}
+      for i = 1, 5 do names[i] = SHARE[i] .. POOL end
+    end
+    local known = redis.call('HMGET', K.share(tenant), own, takes, unpack(names))
     share = {[own] = tonumber(known[1]) or 0, [takes] = tonumber(known[2]) or false}
-    for i = 1, #SHARE do share[SHARE[i]] = tonumber(known[i + 2]) or 0 end
-    shares[tenant] = share
+    for i = 1, #names do share[SHARE[i]] = tonumber(known[i + 2]) or 0 end
+    here.shares[tenant] = share
     return share
   end
   if workspace and not share[own] then share[own] = tonumber(redis.call('HGET', K.share(tenant), own)) or 0 end
@@ -43,21 +48,49 @@ local function share_of(tenant, workspace, pipeline)
   return share
 end
 
--- A pipeline: `cap` (an admin's, else its own; nil: none), `n` (slots in use), `ms` (what a run usually takes, over all tenants).
-local pipes = {}
+-- What counts in all pools.
+local function common_of(tenant, workspace, pipeline)
+  local before = use_pool('')
+  local share = share_of(tenant, workspace, pipeline)
+  use_pool(before)
+  return share
+end
+
+-- A tenant's slots in all pools.
+local function slots_of(tenant)
+  local common = common_of(tenant)
+  return common.n + common.others
+end
+
+-- A pipeline: `cap` (an admin's, else its own; nil: none), slots in use (`n` in the pool `default`, `others` in the others), `ms` (what a run
+-- usually takes, over all tenants; of another pool P: `ms:P`).
 local function pipe_of(pipeline)
-  local pipe = pipes[pipeline]
+  local pipe = read_once.pipes[pipeline]
   if not pipe then
-    local known = redis.call('HMGET', K.pipelines(), 'cap:' .. pipeline, 'own:' .. pipeline, 'n:' .. pipeline, 'ms:' .. pipeline)
-    pipe = {cap = tonumber(known[1] or known[2]), n = tonumber(known[3]) or 0, ms = tonumber(known[4])}
-    pipes[pipeline] = pipe
+    local known = redis.call('HMGET', K.pipelines(), 'cap:' .. pipeline, 'own:' .. pipeline, 'n:' .. pipeline, 'ms:' .. pipeline, 'others:' .. pipeline)
+    pipe = {cap = tonumber(known[1] or known[2]), n = tonumber(known[3]) or 0, ms = tonumber(known[4]) or false, others = tonumber(known[5]) or 0}
+    read_once.pipes[pipeline] = pipe
   end
   return pipe
 end
 
+-- One slot more, or one less.
+local function count_slot(pipeline, by)
+  local pipe, which = pipe_of(pipeline), POOL == '' and 'n' or 'others'
+  pipe[which] = math.max(0, pipe[which] + by)
+  return which .. ':' .. pipeline, pipe[which]
+end
+
+-- What a run usually takes in this pool.
+local function usual_ms(pipeline)
+  local pipe, which = pipe_of(pipeline), 'ms' .. POOL
+  if pipe[which] == nil then pipe[which] = tonumber(redis.call('HGET', K.pipelines(), 'ms:' .. pipeline .. POOL)) or false end
+  return pipe[which]
+end
+
 local function pipeline_full(pipeline)
   local pipe = pipe_of(pipeline)
-  return pipe.cap and pipe.n >= pipe.cap
+  return pipe.cap and pipe.n + pipe.others >= pipe.cap
 end
 
 -- The tokens of a bucket that fills at `rate` a second and holds one second's worth (at least one); `had` of them at `at`. A bucket that

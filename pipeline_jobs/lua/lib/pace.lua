@@ -22,7 +22,7 @@ local function ended_one_of(share)
 end
 
 local function pace_of(tenant)
-  local share = share_of(tenant)
+  local share = common_of(tenant)
   return pace(share.rate, share.rate_at)
 end
 

@@ -3,26 +3,43 @@
 -- A lease ends; `to` and the rest as for slot_freed. The leases of a worker that is gone from `workers` are counted as stranded (see
 -- prune_workers). Returns whether there was a lease.
 local function release(id, job, to, ...)
-  if redis.call('ZREM', K.leases(), id) == 1 and job.worker then
+  local before = use_pool(pool_of(job))
+  local held = redis.call('ZREM', K.leases(), id) == 1 and job.worker
+  if held then
     if redis.call('HINCRBY', K.running(), job.worker, -1) <= 0 then redis.call('HDEL', K.running(), job.worker) end
     if not redis.call('ZSCORE', K.workers(), job.worker) then redis.call('DECR', K.stranded()) end
     slot_freed(id, job, to, ...)
-    return true
   end
+  use_pool(before)
+  return held
 end
 
 -- Takes back a hint that nobody claimed.
 local function unhint(id, job)
   spend(10)
+  local before = use_pool(pool_of(job))
   if redis.call('ZREM', K.hints(), id) == 1 then
     take_back(id, job)
     slot_freed(id, job)
   end
+  use_pool(before)
 end
 
 -- A hint that no run began with: its job waits in its lane again.
 local function hint_lost(id, job)
   unhint(id, job)
+  if limits_of(job.tenant_id).start_rate then
+    -- A token was taken for a start that did not happen.
+    local common = common_of(job.tenant_id)
+    common.tokens = common.tokens + 1
+    redis.call('HSET', K.share(job.tenant_id), 'tokens', common.tokens)
+  end
+  if job.crashes then
+    -- If it has a place among those that go first (see next_lost), it has that again.
+    local before = use_pool(pool_of(job))
+    redis.call('ZADD', K.lost(), 'XX', job.order, id .. ' ' .. job.pipeline)
+    use_pool(before)
+  end
   redis.call('HSET', K.job(id), 'reason', 'fair_share')
   make_ready(id, job)
 end
@@ -39,6 +56,11 @@ local function leave_queue(id, job)
   take_ready(id, job)
   redis.call('ZREM', K.delayed(), id)
   redis.call('ZREM', K.ready_since(), id)
+  if job.crashes then
+    local before = use_pool(pool_of(job))
+    redis.call('ZREM', K.lost(), id .. ' ' .. job.pipeline)
+    use_pool(before)
+  end
   job.taken_back = true
   unhint(id, job)
   redis.call('ZREM', K.waits(), id)

@@ -1,9 +1,16 @@
 -- How a running job goes back to the queue, and what becomes of the files of the run that had it.
 
+-- From now on a job waits there ('': in `default`).
+local function go_to_pool(id, job, pool)
+  job.pool = pool ~= '' and pool or nil
+  if job.pool then redis.call('HSET', K.job(id), 'pool', pool) else redis.call('HDEL', K.job(id), 'pool') end
+end
+
 -- running -> queued. The fence stays until the next dispatch: a run that is still alive is refused because the status is not `running`.
--- reason: why the job waits now. why: crash, retry, handback or fault, for the job's log. warning: a message for the log in place of the
--- job's own. Returns the number of the event.
-local function back_to_queue(id, job, reason, delay_ms, why, warning)
+-- reason: why the job waits now. why: crash, retry, handback, fault, signal or hop, for the job's log. warning: a message for the log in
+-- place of the job's own. pool: where it waits from now on ('': `default`; nil: where it was). A run that has come to the end of its segment
+-- (hop) has taken as long as such runs take. Returns the number of the event.
+local function back_to_queue(id, job, reason, delay_ms, why, warning, pool)
   spend(25)
   -- Time on a broken machine does not count against the job's longest run.
   if why ~= 'fault' then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used_ms(job))) end
@@ -11,7 +18,8 @@ local function back_to_queue(id, job, reason, delay_ms, why, warning)
     redis.call('HDEL', K.job(id), 'run_until')
     if job.deadline_at then redis.call('ZADD', K.deadlines(), job.deadline_at, id) else redis.call('ZREM', K.deadlines(), id) end
   end
-  release(id, job)
+  release(id, job, why == 'hop' and 'completed')
+  if pool and pool ~= (job.pool or '') then go_to_pool(id, job, pool) end
   move(id, job, 'queued')
   redis.call('HSET', K.job(id), 'status', 'queued', 'reason', reason)
   if delay_ms > 0 then

@@ -1,14 +1,17 @@
 -- The last slots are for others (docs/fairness.md, rule 8): long jobs of one tenant in all slots would make the next tenant wait for as
 -- long as those take.
 
--- The number of jobs that may run at once on all live workers.
+-- The cap of the pool: the one that was set when a worker started. CAP, this process's own, is used only where none was set.
+local function cap_of_pool(set) return tonumber(set) or (POOL == '' and CAP or math.huge) end
+
+-- The number of jobs that may run at once on all live workers of the pool.
 local function live_slots()
-  if not read_once.slots then
+  if not here.slots then
     local known = redis.call('MGET', K.capacity(), K.max_concurrent_jobs())
-    read_once.slots = math.min(tonumber(known[1] or '0'), tonumber(known[2] or CAP))
-    if redis.call('ZCOUNT', K.workers(), int(NOW), '+inf') == 0 then read_once.slots = 0 end
+    here.slots = math.min(tonumber(known[1] or '0'), cap_of_pool(known[2]))
+    if redis.call('ZCOUNT', K.workers(), int(NOW), '+inf') == 0 then here.slots = 0 end
   end
-  return read_once.slots
+  return here.slots
 end
 
 -- Of the two: how long ago this one had a job, in ms (nil: it is not among them), the newest other, and when that had one; and how many of
@@ -16,8 +19,8 @@ end
 local function lately(tenant)
   local age, other, at
   local fresh = 0
-  read_once.recent = read_once.recent or redis.call('GET', K.recent()) or ''
-  for name, ms in string.gmatch(read_once.recent, '(%S+) (%d+)') do
+  here.recent = here.recent or redis.call('GET', K.recent()) or ''
+  for name, ms in string.gmatch(here.recent, '(%S+) (%d+)') do
     if NOW - ms >= 0 and NOW - ms < 60000 then fresh = fresh + 1 end
     if name == tenant then
       age = NOW - ms
@@ -33,30 +36,32 @@ end
 local function note_recent(tenant)
   local age, other, at, fresh = lately(tenant)
   if tenant == CANARY or (age and age >= 0 and age < 60000) or (not age and fresh == 2) then return end
-  read_once.recent = tenant .. ' ' .. int(NOW) .. (other and ' ' .. other .. ' ' .. at or '')
-  redis.call('SET', K.recent(), read_once.recent)
+  here.recent = tenant .. ' ' .. int(NOW) .. (other and ' ' .. other .. ' ' .. at or '')
+  redis.call('SET', K.recent(), here.recent)
 end
 
 -- Where there are several classes: how many slots of those that know a pipeline a tenant has, and of workers that are gone (they are of no
 -- class). Counted once a script, for the few tenants that have nearly all slots of something.
 local HELD_MOST = 400
 local function held_of(tenant, pipeline)
-  local held, n = read_once.held[tenant], 0
+  here.held = here.held or {}
+  local held, n = here.held[tenant], 0
   if not held then
     held = {}
     local class_of, slots = fields_of(K.class_of()), fields_of(K.slots())
     local running, hints = redis.call('ZRANGE', K.tenant_status(tenant, 'running'), 0, -1), redis.call('ZRANGE', K.hints(), 0, -1)
     for _, id in ipairs(running) do
-      local worker = redis.call('HGET', K.job(id), 'worker') or ''
-      local class = slots[worker] and (class_of[worker] or '') or 'gone'
-      held[class] = (held[class] or 0) + 1
+      local known = redis.call('HMGET', K.job(id), 'worker', 'pool')
+      local class = slots[known[1] or ''] and (class_of[known[1] or ''] or '') or 'gone'
+      -- Its jobs in other pools have none of these slots.
+      if pool_of({pool = known[2] or nil}) == POOL then held[class] = (held[class] or 0) + 1 end
     end
     for _, id in ipairs(hints) do
       local sent = redis.call('HMGET', K.job(id), 'tenant_id', 'class')
       if sent[1] == tenant then held[sent[2] or ''] = (held[sent[2] or ''] or 0) + 1 end
     end
     spend(#running + #hints)
-    read_once.held[tenant] = held
+    here.held[tenant] = held
   end
   for _, class in ipairs(classes()) do
     if knows(class.text, pipeline) then n = n + (held[class.name] or 0) end

@@ -3,6 +3,7 @@
 -- dispatched -> running. job: all of its fields. run: a nonce of the process that will run it. longest: the maximum time of a run of its
 -- pipeline in ms. The rest are other fields that changed.
 local function start_run(id, job, worker, run, longest, ...)
+  local before = use_pool(pool_of(job))
   if not job.started_at then
     local waited = NOW - tonumber(job.created_at)
     observe('wait', job, waited)
@@ -33,4 +34,5 @@ local function start_run(id, job, worker, run, longest, ...)
     'progress', job.progress or '0', 'run_until', job.run_until, ...)
   redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt', 'hint_soon')
   event(id, job, 'started')
+  use_pool(before)
 end

@@ -34,11 +34,13 @@ local function wake(done)
       end
     end
   end
-  for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', K.parked(), '-inf', int(NOW), 'LIMIT', 0, 100)) do
-    redis.call('ZREM', K.parked(), tenant)
-    enter_ring(tenant)
-  end
-  -- Pipelines that have room again, or whose cap was removed, with too many workspaces for that script; and pipelines for which a worker
-  -- came that knows them.
-  ask_blocked()
+  in_each_pool(function()
+    for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', K.parked(), '-inf', int(NOW), 'LIMIT', 0, 100)) do
+      redis.call('ZREM', K.parked(), tenant)
+      enter_ring(tenant)
+    end
+    -- Pipelines that have room again, or whose cap was removed, with too many workspaces for that script; and pipelines for which a worker
+    -- came that knows them.
+    ask_blocked()
+  end)
 end

@@ -15,7 +15,11 @@ local function crashed(id, job, error, detail)
   redis.call('HSET', K.job(id), 'hint_soon', '1')
   back_to_queue(id, job, 'retry', 0, 'crash')
   -- The lease ended: the whole worker died, not only the process that ran the job.
-  if job.ran_until then redis.call('ZADD', K.lost(), job.order, id .. ' ' .. job.pipeline) end
+  if job.ran_until then
+    local before = use_pool(pool_of(job))
+    redis.call('ZADD', K.lost(), job.order, id .. ' ' .. job.pipeline)
+    use_pool(before)
+  end
   return 'queued'
 end
 

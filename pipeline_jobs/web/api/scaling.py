@@ -7,6 +7,7 @@ from dataclasses import asdict
 from flask import Response
 
 from pipeline_jobs.operation import scaling as figures
+from pipeline_jobs.pools.pool_names import DEFAULT_NAME
 from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.http.routes import Routes
@@ -24,4 +25,6 @@ routes = Routes("scaling", "/pipeline", tag="operation")
 )
 def scaling(query: PoolRequest) -> Response:
     here = web()
-    return reply({"pool": query.pool, **asdict(figures.scaling(here.cell.store, here.settings))})
+    return reply(
+        {"pool": query.pool, **asdict(figures.scaling(here.cell.store, here.settings, "" if query.pool == DEFAULT_NAME else query.pool))}
+    )

@@ -273,6 +273,7 @@ class Queue(BaseModel):
     )
     current: int | None = Field(description="How many of them are in use.")
     eta_seconds: float | None = Field(description="Estimated time until the job starts, in seconds; null: unknown.")
+    pool: str = Field("default", description="The pool whose workers run its next stage. Absent: `default`.")
 
 
 class SignalWord(BaseModel):
@@ -296,7 +297,7 @@ class Job(BaseModel):
     job_id: str = Field(examples=["job_1704326400_abc12345"], description="`job_{unix seconds}_{8 hex}`; the Celery task id too.")
     status: JobStatus = Field(description="`queued`, `running`, and at the end `completed`, `failed` or `cancelled`.")
     reason: str | None = Field(
-        description="Why a queued job waits: fair_share, no_worker, no_worker_for_pipeline, dispatched, retry, signal, ..."
+        description="Why a queued job waits: fair_share, no_worker, no_worker_for_pool, dispatched, retry, signal, ..."
     )
     url: str | None = Field(description="The media to process; null: its pipeline needs none.")
     quality: str | None = Field(description="One of the pipeline's `qualities`; null: the pipeline has none.")

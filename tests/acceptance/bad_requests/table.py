@@ -292,7 +292,7 @@ def _queries() -> Iterator[Bad]:
         yield Bad("a scope of metrics", "GET", f"/metrics?scope={value}", 422, "scope")
     yield Bad("a scope twice", "GET", "/metrics?scope=all&scope=all", 400, "scope")
     yield Bad("a misspelt scope", "GET", "/metrics?scop=all", 400, "scop")
-    for value in ("", "DEFAULT", "gpu", "default,gpu", "%00", "*"):
+    for value in ("", "DEFAULT", "g.pu", "default,gpu", "%00", "*"):
         yield Bad("a pool", "GET", f"/pipeline/scaling?pool={value}", 422, "pool")
     yield Bad("a pool twice", "GET", "/pipeline/scaling?pool=default&pool=default", 400, "pool")
     yield Bad("a misspelt pool", "GET", "/pipeline/scaling?pol=default", 400, "pol")

@@ -1,0 +1,26 @@
+#!lua flags=allow-oom
+-- A run has come to a stage that another pool runs, with its outputs kept: the job gives its slot back and waits in that pool ('': `default`),
+-- on the same attempt, with its progress. message: what is told to whoever looks at the job.
+--@args id fence:digits pool? message
+--@settings events admits names kept
+--@once
+--@reply status hints
+-- status: 'queued', or 'failed' | 'cancelled' (a cancel was requested or the deadline has passed), 'fenced' (the run has lost the job).
+local job = load(id)
+if not job then return {'fenced', {}} end
+if job.status ~= 'running' or job.fence ~= fence then
+  discard(id, job, fence)
+  return {'fenced', {}}
+end
+-- The run itself learns what became of its job.
+job.told_by_run = true
+if job.cancel_requested or job.deadline_passed then
+  discard(id, job, fence)
+  return {stopped(id, job), settle_and_admit()}
+end
+local used = int(used_ms(job))
+record_segment(job, used)
+job.segments_ms = redis.call('HINCRBY', K.job(id), 'segments_ms', used)
+redis.call('HDEL', K.job(id), 'faults')
+back_to_queue(id, job, 'fair_share', 0, 'hop', message, pool)
+return {'queued', settle_and_admit()}

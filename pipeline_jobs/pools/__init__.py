@@ -1,0 +1,1 @@
+"""Pools: kinds of machines (docs/decisions/0016-pools.md)."""
