@@ -118,6 +118,13 @@ def of_installation(store: Store) -> Iterator[Row]:
     return readable(stream_entries(store, [_key("security", INSTALLATION)], None), _row, kind=_KIND)
 
 
+def work_between(store: Store, tenant_ids: Sequence[str], since: int, until: int) -> list[Row]:
+    """What was done in the daily work of these tenants, oldest first, between two moments in Unix ms."""
+    spans = [(_key("work", tenant_id), str(since), str(until)) for tenant_id in tenant_ids]
+    found = sorted((entry for part in store.spans(spans) for entry in part), key=by_id)
+    return list(readable(found, _row, kind=_KIND))
+
+
 def sweep(store: Store, kept_seconds: float) -> None:
     """Remove the rows that are older."""
     while store.run("audit_sweep", kept=kept_seconds, limit=_SWEPT) == _SWEPT:

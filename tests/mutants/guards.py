@@ -29,6 +29,7 @@ STORE = "tests/integration/test_store.py"
 LIST, LINKS = "tests/integration/web/test_ui_list.py", "tests/integration/web/test_ui_shares.py"
 HOSTILE_UI, CRAFT = "tests/integration/web/test_ui_hostile.py", "tests/integration/web/test_ui_craft.py"
 PAGES = "tests/integration/web/test_ui_pages.py"
+CANCELLING, RETRIES = "tests/integration/web/test_ui_cancelling.py", "tests/integration/web/test_retry.py"
 BULK, STORY = "tests/integration/web/test_bulk.py", "tests/integration/web/test_ui_story.py"
 CLI_JOBS = "tests/integration/test_cli_jobs.py"
 TENANT_JOBS = "tests/integration/test_tenant_jobs.py"
@@ -1555,6 +1556,23 @@ GUARDS = (
         "_ranked(scores.tolist(), sentences, -1)",
         CHAPTERS,
     ),
+    _py(
+        "web/access/cancels",
+        "a cancel is answered without its row",
+        "except (StoreError, TryLater) as error",
+        "except ValueError as error",
+        CANCELLING,
+    ),
+    _py("web/ui/cancelling", "operators' names", "key.tenant_id == job.tenant_id or caller().sees_all", "True", CANCELLING),
+    _py(
+        "web/http/submitting",
+        "outputs of other parameters",
+        '        again = replace(again, outputs="", blobs="")\n',
+        "        pass\n",
+        RETRIES,
+    ),
+    _py("web/http/submitting", "a key knows what is changed", "replace(again, from_stage=known_by)", "again", RETRIES),
+    _py("web/ui/forms", "a tag with a comma", "if _MUST_BE_QUOTED.search(word) else word", "if False else word", STORY),
     _py("web/api/transcripts", "the job's own result first", "    if not job.ended:\n        raise JobNotEnded\n", "", TRANSCRIPTS),
     _py("web/api/transcripts", "no file fills an API", " or artifacts.stat(path).size > MOST_BYTES", "", TRANSCRIPTS),
     _py(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipeline_jobs.exceptions import UnknownBatch
 from pipeline_jobs.jobs.batches import Batch, BatchQuery, Made, NewBatch
 from pipeline_jobs.jobs.bulk import Cancelled
 from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.access.cancels import note_cancel
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.http.replies import page_reply, reply
@@ -61,6 +63,15 @@ def make_batch(body: BatchRequest, key: str | None, route: str) -> Made:
     if not made.replayed:
         cost(made.batch.total * MADE_SECONDS + (request.content_length or 0) * BYTE_SECONDS)
     return made
+
+
+def cancelled_whole(batch: Batch, cancel: Callable[[str], Cancelled]) -> Cancelled:
+    """Cancel a batch or a workflow for the caller, whose time it costs and who is written down."""
+    done = cancel(batch.batch_id)
+    cost(done.matched * CANCELLED_SECONDS)
+    if done.matched:
+        note_cancel(web().cell.store, caller().actor, "batch.cancelled", batch.batch_id, batch.tenant_id, matched=done.matched)
+    return done
 
 
 def cost(seconds: float) -> None:
@@ -114,8 +125,7 @@ def get(path: BatchPath) -> Response:
 )
 def cancel(path: BatchPath) -> Response:
     batch = own_batch(path.batch_id)
-    done = web().cell.batches.cancel(batch.batch_id)
-    cost(done.matched * CANCELLED_SECONDS)
+    done = cancelled_whole(batch, web().cell.batches.cancel)
     return reply(_done(done), 202 if done.stopping else 200)
 
 

@@ -27,6 +27,7 @@ from pipeline_jobs.web.http.sealing import seal
 from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page, see_other
+from pipeline_jobs.web.ui.cancelling import who_cancelled
 from pipeline_jobs.web.ui.listing import GROUPS, SINCE, called, filters, read_box, read_query, since, write_box
 from pipeline_jobs.web.ui.results import result_view, safe_link
 from pipeline_jobs.web.ui.story import as_curl, happenings, timeline, title_of
@@ -136,7 +137,7 @@ def job(job_id: str) -> Response:
         lines=newest_lines(record),
         title=title_of(record),
         timeline=timeline(record, happened, sent),
-        told=happenings(record, happened),
+        told=happenings(record, happened, who_cancelled(record, happened)),
         needs=needs(record),
         batch_title=_batch_title(record),
         curl=as_curl(record, web().settings.base_url, with_key=caller().key_id is not None),

@@ -15,7 +15,7 @@ from pipeline_jobs.events.event_types import EventType
 from pipeline_jobs.events.log import Event
 from pipeline_jobs.job import ACCEPTED, STARTS, Job, NewJob
 from pipeline_jobs.jobs.batches import Batch
-from pipeline_jobs.web.ui.words import span
+from pipeline_jobs.web.ui.words import sentence, span
 from pipeline_jobs.webhooks.ledger import Delivery
 
 #: Most events that are told, the newest ones.
@@ -127,13 +127,16 @@ def _moment(text: str) -> int | None:
         return None
 
 
-def happenings(job: Job, events: Iterable[Event]) -> list[Happening]:
-    """What happened to a job in words, newest first; how far a stage was is left out."""
-    found = [Happening(event.created_at, *said) for event in events if (said := _said(job, event)) is not None]
+def happenings(job: Job, events: Iterable[Event], by: str | None = None) -> list[Happening]:
+    """What happened to a job in words, newest first; how far a stage was is left out.
+
+    :param by: who asked for its end, if that is known.
+    """
+    found = [Happening(event.created_at, *said) for event in events if (said := _said(job, event, by)) is not None]
     return found[::-1][:MOST_TOLD]
 
 
-def _said(job: Job, event: Event) -> tuple[str, str] | None:
+def _said(job: Job, event: Event, by: str | None) -> tuple[str, str] | None:
     data, message = event.data, str(event.data.get("message") or "")
     match event.type:
         case EventType.CREATED:
@@ -145,7 +148,9 @@ def _said(job: Job, event: Event) -> tuple[str, str] | None:
         case EventType.REQUEUED:
             return f"Back in line. {_BACK.get(str(data.get('reason')), ('', ''))[0]}".strip(), message
         case EventType.CANCEL_REQUESTED:
-            return "Somebody asked it to stop.", ""
+            return f"{sentence(by or 'somebody')} asked it to stop.", ""
+        case EventType.CANCELLED if by:
+            return f"Cancelled by {by}.", message
         case EventType.UPDATED:
             return "Its priority or time was changed.", ", ".join(map(str, data.get("changes") or ()))
         case EventType.PROGRESS | EventType.BATCH_COMPLETED:
