@@ -19,10 +19,11 @@ from pipeline_jobs.jobs.queue_position import queue_positions
 from pipeline_jobs.runlog.lines import Line
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.api.batches import cost, own_batch
+from pipeline_jobs.web.api.batches import own_batch
 from pipeline_jobs.web.api.deliveries import own_delivery
 from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http import submitting
+from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.http.sealing import seal
 from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.state import web

@@ -8,8 +8,9 @@ from flask import Response, request, url_for
 
 from pipeline_jobs.jobs.graph import svg
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.api.batches import MADE_SECONDS, cancelled_whole, cost
+from pipeline_jobs.web.api.batches import MADE_SECONDS, cancelled_whole
 from pipeline_jobs.web.api.workflows import own_workflow, whole
+from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
 
