@@ -101,6 +101,15 @@ def page(store: Store, cursor: str | None = None, limit: int = 25) -> Page[Row]:
     return stream_page(_entries(store, cursor, limit + 1), limit, _row, kind=_KIND)
 
 
+def page_of(store: Store, tenant_id: str, cursor: str | None = None, limit: int = 25) -> Page[Row]:
+    """The same of a tenant's own rows alone (`*`: of the installation's).
+
+    :raises InvalidInput: the cursor is not one of ours.
+    """
+    own = [_key(kind, tenant_id) for kind in ("security", "work")]
+    return stream_page(stream_entries(store, own, cursor), limit, _row, kind=_KIND)
+
+
 def rows(store: Store, cursor: str | None = None) -> Iterator[Row]:
     """All rows, newest first, read as they are asked for.
 
