@@ -206,6 +206,8 @@ class OwnHandle:
 
     handle: JobHandle
     who: Caller
+    #: Where it is written down who cancelled.
+    store: Store
 
     def record(self) -> Job:
         return self.who.own(self.handle.record(self.who.whose), UnknownJob)
@@ -217,7 +219,7 @@ class OwnHandle:
         """Of a job that had not ended it is written down who asked for its end."""
         done = self.handle.cancel(self.who.whose)
         if done.was in LIVE:
-            note_cancel(self.handle.client.store, self.who.actor, "job.cancelled", done.job.job_id, done.job.tenant_id)
+            note_cancel(self.store, self.who.actor, "job.cancelled", done.job.job_id, done.job.tenant_id)
         return done
 
     def forget(self, order: int) -> None:
