@@ -128,7 +128,7 @@ def _around(found: Mapping[str, str]) -> dict[str, Any]:
 @blueprint.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
     record = handle_of(job_id).record()
-    happened, sent = _events(record), deliveries(record)
+    happened, sent, needed = _events(record), deliveries(record), needs(record)
     return page(
         "job",
         job=record,
@@ -137,9 +137,9 @@ def job(job_id: str) -> Response:
         result=result_view(record),
         lines=newest_lines(record),
         title=title_of(record),
-        timeline=timeline(record, happened, sent),
+        timeline=timeline(record, happened, sent, needed),
         told=happenings(record, happened, who_cancelled(record, happened)),
-        needs=needs(record),
+        needs=needed,
         batch_title=_batch_title(record),
         curl=as_curl(record, web().settings.base_url, with_key=caller().key_id is not None),
         deliveries=sent,

@@ -20,6 +20,8 @@ from pipeline_jobs.webhooks.ledger import Delivery
 
 #: Most events that are told, the newest ones.
 MOST_TOLD = 40
+#: Jobs that it waited for, by name.
+MOST_NAMED = 3
 #: Longest title, in characters.
 MAX_TITLE = 120
 #: Why a job went back to the queue, and of which kind the bar is that ended so: time that was lost, or used.
@@ -99,16 +101,26 @@ def _file_name(address: str | None) -> str | None:
         return None
 
 
-def timeline(job: Job, events: Iterable[Event], deliveries: Iterable[Delivery] = ()) -> Timeline | None:
-    """Of a job that has ended; None: it has not, or its log does not tell enough."""
+def timeline(job: Job, events: Iterable[Event], deliveries: Iterable[Delivery] = (), needs: Sequence[Job] = ()) -> Timeline | None:
+    """Of a job that has ended; None: it has not, or its log does not tell enough. :param needs: the jobs that it waited for."""
     if not job.ended or job.completed_at is None:
         return None
     bars = _bars(events)
     if not bars:
         return None
+    if bars[0].kind == "wait":
+        bars[0].note = _waited_for(job, needs)
     told = [bar for one in deliveries if (bar := _told(one)) is not None]
     every = [*bars, *told]
     return Timeline(tuple(every), _sum(bars), bars[0].start, max(bar.end for bar in every))
+
+
+def _waited_for(job: Job, needs: Sequence[Job]) -> str:
+    """What its first start waited for."""
+    if needs:
+        more = f" and {len(needs) - MOST_NAMED} more" if len(needs) > MOST_NAMED else ""
+        return f"for {', '.join(map(title_of, needs[:MOST_NAMED]))}{more}"
+    return "until its time" if job.run_at and job.run_at > job.created_at else "for its turn"
 
 
 def _told(delivery: Delivery) -> Bar | None:
@@ -180,9 +192,9 @@ def _add(bars: list[Bar], event: Event) -> None:
         bars.append(Bar(_stage(data), "done", at, at))
     elif event.type is EventType.REQUEUED:
         last.note, last.kind = _BACK.get(str(data.get("reason")), ("", "lost"))
-        bars.append(Bar("waiting", "wait", at, at))
+        bars.append(Bar("waiting", "wait", at, at, "for another try" if data.get("reason") == "retry" else "for its turn"))
     elif event.type is EventType.WAITING:
-        bars.append(Bar("waiting", "wait", at, at, "It waited for a signal."))
+        bars.append(Bar("waiting", "wait", at, at, "for a signal"))
     elif event.type is EventType.CANCEL_REQUESTED:
         last.note = "It was asked to stop."
     elif event.type in _ENDS and last.kind != "wait":

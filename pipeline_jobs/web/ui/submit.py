@@ -38,14 +38,14 @@ def form() -> Response:
     if like := request.args.get("like"):
         job = handle_of(like).record()
         pipeline = _pipeline(job.pipeline)
-        return _page(pipeline, values_of(job), fill(pipeline, job.params))
+        return _page(pipeline, values_of(job, pipeline), fill(pipeline, job.params))
     values = {"tenant_id": chosen_tenant() or "", "workspace_id": request.args.get("workspace_id", "")}
     return _page(_pipeline(request.args.get("pipeline", "media")), values, {})
 
 
-def values_of(job: Job) -> dict[str, str]:
+def values_of(job: Job, pipeline: Pipeline) -> dict[str, str]:
     """The form of another job like it, filled in; what has its default is left empty, and so are its parameters (`schema_form.fill`)."""
-    asked, plain = job.asked_again(), NewJob()
+    asked, plain = job.asked_again(), NewJob(max_attempts=pipeline.retry.max_attempts)
     changed = {name: getattr(asked, name) for name in ACCEPTED if name != "params" and getattr(asked, name) != getattr(plain, name)}
     return {name: _typed(value) for name, value in changed.items() if value is not None}
 

@@ -97,6 +97,20 @@ def test_what_happened_is_shown_in_order(world: World) -> None:
     assert [name for name, _, _ in found][-1] == "think (attempt 2)"
 
 
+def test_a_wait_says_what_for(client: FlaskClient, world: World) -> None:
+    first = world.write(world.put().job_id, metadata={"title": "The first <b>"})
+    after = world.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme", depends_on=(first.job_id,)))
+    world.complete(first.job_id)
+    crashed = run(world, world.record(after.job_id), "think")
+    world.store.requeue(after.job_id, crashed.fence, "retry")
+    world.fail(after.job_id)
+    page = signed_in(client, world).get(f"/jobs/{after.job_id}").text
+    waits = re.findall(r'class="name">waiting<.*?<span class="quiet">([^<]*)<', page)
+    assert waits == ["for The first &lt;b&gt;", "for another try"]
+    plain = signed_in(client, world).get(f"/jobs/{first.job_id}").text
+    assert re.findall(r'class="name">waiting<.*?<span class="quiet">([^<]*)<', plain) == ["for its turn"]
+
+
 def test_a_job_that_was_cancelled_says_so(world: World) -> None:
     job = run(world, world.put(), "think")
     world.cell.client.cancel(job.job_id)
@@ -152,7 +166,12 @@ def test_a_form_is_filled_in_as_for_another_job(client: FlaskClient, world: Worl
     new = NewJob(pipeline="sleep", tenant_id="acme", params={"steps": 7}, tags=("x", "y"), priority=3)
     job = world.cell.client.submit(new)
     text = browser.get(f"/submit?like={job.job_id}").text
-    for part in ('name="p.steps" value="7"', 'value="x, y"', 'name="priority" min="-50" max="50" step="1" value="3"'):
+    for part in (
+        'name="max_attempts" value=""',
+        'name="p.steps" value="7"',
+        'value="x, y"',
+        'name="priority" min="-50" max="50" step="1" value="3"',
+    ):
         assert part in text, part
     plain = world.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme", params={"steps": 10}))
     assert 'name="p.steps" value=""' in browser.get(f"/submit?like={plain.job_id}").text, "what has its default is left empty"
