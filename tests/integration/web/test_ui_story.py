@@ -197,7 +197,9 @@ def test_tags_whose_quotes_are_wrong_are_refused_at_their_field(
     client: FlaskClient, world: World, typed: str, form: dict[str, str]
 ) -> None:
     path, *_ = form.values()
-    refused = signed_in(client, world).post(path, tags=typed, **{name: value for name, value in form.items() if name != "path"})
+    refused = signed_in(client, world).post(
+        path, headers=None, tags=typed, **{name: value for name, value in form.items() if name != "path"}
+    )
     assert (refused.status_code, world.ids()) == (422, [])
     assert 'id="error-tags"' in refused.text
     assert f'value="{escape(typed)}"' in refused.text
