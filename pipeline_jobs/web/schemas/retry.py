@@ -41,5 +41,5 @@ class RetryRequest(Body):
         :raises InvalidInput: `params` hold a value that no store keeps (names the path).
         """
         check_json(self.params, "params")
-        asked = {"params": {**old.params, **self.params}, "quality": self.quality or old.quality}
+        asked = {"params": {**old.params, **self.params}, "quality": old.quality if self.quality is None else self.quality}
         return {name: value for name, value in asked.items() if value != getattr(old, name)}

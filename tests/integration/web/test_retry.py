@@ -50,6 +50,7 @@ def test_a_job_that_lives_is_not_retried(client: FlaskClient) -> None:
         ([], "body"),
         ({"quality": "999q"}, "quality"),
         ({"quality": 720}, "quality"),
+        ({"quality": ""}, "quality"),
         ({"params": {"colour": "x"}}, "params.colour"),
         ({"params": {"\0": 1}}, "params"),
         ({"params": []}, "params"),
