@@ -152,7 +152,8 @@ REFUSED: Sequence[tuple[str, dict[str, Any], str]] = (
 #: Queries: (path, query, status, what is named).
 ASKED: Sequence[tuple[str, str, int, str]] = (
     *(("/pipeline/tenants/acme/audit", query, status, names) for query, status, names in (
-        ("limit=0", 422, "limit"), ("x=1", 400, "x"), ("cursor=!", 422, "cursor"), ("format=json", 400, "format"),
+        ("limit=0", 422, "limit"), ("limit=101", 422, "limit"), ("x=1", 400, "x"), ("cursor=!", 422, "cursor"), ("cursor=", 422, "cursor"),
+        ("format=json", 400, "format"),
     )),
     *(("/pipeline/audit", query, status, names) for query, status, names in (
         ("limit=0", 422, "limit"), ("limit=101", 422, "limit"), ("limit=x", 422, "limit"),
