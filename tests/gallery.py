@@ -116,6 +116,7 @@ class Painter:
             "schedule-new": "/schedules/new", "webhooks": "/tenants/lumen/webhooks", "webhook": f"/webhooks/{hook}",
             "delivery": f"/deliveries/{sent}",
             "keys": "/tenants/lumen/keys", "limits": "/tenants/lumen", "limits-default": "/tenants/*", "audit": "/audit",
+            "audit-lumen": "/tenants/lumen/audit",
             "fairness": "/fairness",
             "forecast": "/fairness?of=lumen&weight=3", "oncall": "/oncall", "pause": "/oncall/pause?of=lumen",
             # A tenant that has nothing yet.

@@ -101,6 +101,15 @@ def page(store: Store, cursor: str | None = None, limit: int = 25) -> Page[Row]:
     return stream_page(_entries(store, cursor, limit + 1), limit, _row, kind=_KIND)
 
 
+def page_of(store: Store, tenant_id: str, cursor: str | None = None, limit: int = 25) -> Page[Row]:
+    """The same of a tenant's own rows alone (`*`: of the installation's).
+
+    :raises InvalidInput: the cursor is not one of ours.
+    """
+    own = [_key(kind, tenant_id) for kind in ("security", "work")]
+    return stream_page(stream_entries(store, own, cursor), limit, _row, kind=_KIND)
+
+
 def rows(store: Store, cursor: str | None = None) -> Iterator[Row]:
     """All rows, newest first, read as they are asked for.
 
@@ -116,6 +125,13 @@ def of_installation(store: Store) -> Iterator[Row]:
     :raises StoreUnavailable: also while they are read.
     """
     return readable(stream_entries(store, [_key("security", INSTALLATION)], None), _row, kind=_KIND)
+
+
+def work_between(store: Store, tenant_ids: Sequence[str], since: int, until: int) -> list[Row]:
+    """What was done in the daily work of these tenants, oldest first, between two moments in Unix ms."""
+    spans = [(_key("work", tenant_id), str(since), str(until)) for tenant_id in tenant_ids]
+    found = sorted((entry for part in store.spans(spans) for entry in part), key=by_id)
+    return list(readable(found, _row, kind=_KIND))
 
 
 def sweep(store: Store, kept_seconds: float) -> None:

@@ -173,6 +173,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/pipeline/tenants/<tenant_id>/keys/<key_id>"): Route(
         "admin", (200, 404, 404, 404), (200, 404, 404, 404), "/pipeline/tenants/acme/keys/{key}"
     ),
+    ("GET", "/pipeline/tenants/<tenant_id>/audit"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/audit"),
     ("GET", "/pipeline/tenants/<tenant_id>/limits"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/limits"),
     ("PUT", "/pipeline/tenants/<tenant_id>/limits"): Route("root", same(403), (200, 200, 200, 422), _TENANT + "/limits", {"weight": 1}),
     ("GET", "/pipeline/tenants/<tenant_id>/usage"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/usage"),
@@ -247,6 +248,9 @@ ROUTES: dict[tuple[str, str], Route] = {
     ),
     ("POST", UI + "/deliveries/<delivery_id>/redeliver"): Route(
         "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/deliveries/{delivery}/redeliver", nobody=303
+    ),
+    ("GET", UI + "/tenants/<tenant_id>/audit"): Route(
+        "admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}/audit", nobody=303
     ),
     ("GET", UI + "/tenants/<tenant_id>/keys"): Route(
         "admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}/keys", nobody=303

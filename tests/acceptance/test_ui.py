@@ -258,6 +258,31 @@ def test_a_file_goes_on_after_a_reload_and_a_form_outlives_its_session(make_stac
         browser.quiet()
 
 
+def test_who_signs_out_leaves_nothing_of_what_was_typed(make_stack: MakeStack) -> None:
+    """At the same tab the next one may be somebody else with the same key, or with the same rights."""
+    _, text = KeyStore((stack := make_stack()).client.store).create("acme", Role.SUBMIT, actor="test")
+    api = stack.api()
+    with visit(api.url) as browser:
+        page = browser.page
+        sign_in(browser, text)
+        browser.go(f"{UI}/submit?pipeline=media")
+        page.get_by_label("Media address").fill("https://secret.example/film.mp4")
+        assert "secret.example" in page.evaluate("JSON.stringify({...sessionStorage})")
+        # Without a sign-out it is given back.
+        browser.go(f"{UI}/submit?pipeline=media")
+        expect(page.get_by_label("Media address")).to_have_value("https://secret.example/film.mp4")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("API key")).to_be_visible()
+        assert page.evaluate("[sessionStorage.length, document.cookie]") == [0, ""]
+        page.go_back()
+        expect(page.get_by_label("API key")).to_be_visible()
+        sign_in(browser, text)
+        browser.go(f"{UI}/submit?pipeline=media")
+        expect(page.get_by_label("Media address")).to_have_value("")
+        expect(page.get_by_text("This is what you had typed before")).to_have_count(0)
+        browser.quiet()
+
+
 def follows_and_finds(browser: Visit) -> None:
     """A click on a line goes there, the list follows the film until somebody scrolls, and a search marks what it finds."""
     page = browser.page

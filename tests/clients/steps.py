@@ -121,6 +121,7 @@ STEPS = (
     Step("delete_schedule", {"schedule_id": "$schedule"}),
     # The installation.
     Step("read_audit_log"),
+    Step("read_tenant_audit_log", OF_TENANT),
     Step("read_metrics"),
     Step("get_scaling"),
     Step("check_liveness"),

@@ -29,6 +29,7 @@ STORE = "tests/integration/test_store.py"
 LIST, LINKS = "tests/integration/web/test_ui_list.py", "tests/integration/web/test_ui_shares.py"
 HOSTILE_UI, CRAFT = "tests/integration/web/test_ui_hostile.py", "tests/integration/web/test_ui_craft.py"
 PAGES = "tests/integration/web/test_ui_pages.py"
+CANCELLING, RETRIES = "tests/integration/web/test_ui_cancelling.py", "tests/integration/web/test_retry.py"
 BULK, STORY = "tests/integration/web/test_bulk.py", "tests/integration/web/test_ui_story.py"
 CLI_JOBS = "tests/integration/test_cli_jobs.py"
 TENANT_JOBS = "tests/integration/test_tenant_jobs.py"
@@ -1645,6 +1646,23 @@ GUARDS = (
         "_ranked(scores.tolist(), sentences, -1)",
         CHAPTERS,
     ),
+    _py(
+        "web/access/cancels",
+        "a cancel is answered without its row",
+        "except (StoreError, TryLater) as error",
+        "except ValueError as error",
+        CANCELLING,
+    ),
+    _py("web/ui/cancelling", "operators' names", "key.tenant_id == job.tenant_id or caller().sees_all", "True", CANCELLING),
+    _py(
+        "web/http/submitting",
+        "outputs of other parameters",
+        '        again = replace(again, outputs="", blobs="")\n',
+        "        pass\n",
+        RETRIES,
+    ),
+    _py("web/http/submitting", "a key knows what is changed", "replace(again, from_stage=known_by)", "again", RETRIES),
+    _py("web/ui/forms", "a tag with a comma", "if _MUST_BE_QUOTED.search(word) else word", "if False else word", STORY),
     _py("web/api/transcripts", "the job's own result first", "    if not job.ended:\n        raise JobNotEnded\n", "", TRANSCRIPTS),
     _py("web/api/transcripts", "no file fills an API", " or artifacts.stat(path).size > MOST_BYTES", "", TRANSCRIPTS),
     _py(
@@ -1812,7 +1830,7 @@ GUARDS = (
     _py("cli/batch_commands", "a dry run only counts", "    if dry_run:\n        return", "    if False:\n        return", CLI_JOBS),
     _py("cli/console", "where nobody can answer nothing is done", "    if not _can_answer():", "    if False:", CLI_JOBS),
     _py("cli/console", "what is about many is asked", "    if yes:\n", "    if True:\n", CLI_JOBS),
-    _py("web/api/bulk", "what it costs", "        cost(done.matched", "        str(done.matched", COSTS),
+    _py("web/api/bulk", "what it costs", "    cost(done.matched", "    str(done.matched", COSTS),
     _py("web/ui/jobs", "what a count costs", "    cost((counts.looked_at", "    str((counts.looked_at", COSTS),
     _py("web/ui/listing", "an unknown filter is refused", "if name not in NAMES and name not in BESIDES:", "if False:", LIST),
     _py("web/ui/listing", "an unknown word is refused", "        elif name not in WORDS:\n", "        elif False:\n", LIST),
@@ -3031,16 +3049,23 @@ GUARDS = (
     _py("web/api/batches", "what a batch costs", "    if not made.replayed:\n        cost", "    if False:\n        _cost", COSTS),
     _py("web/api/batches", "a batch is charged once", "    if not made.replayed:\n        cost", "    if True:\n        _cost", COSTS),
     _py("web/api/batches", "what its bytes cost", " + (request.content_length or 0) * BYTE_SECONDS", "", COSTS),
-    _py("web/api/batches", "a part of the store's time", "seconds * SHARE / STORE_SHARE", "seconds", COSTS),
-    _py("web/api/batches", "over all processes", " * web().processes.count", "", COSTS),
+    _py("web/api/counts", "what a count of live jobs costs", "        cost(PAGE * LOOKED_SECONDS)\n", "", COSTS),
+    _py("web/api/counts", "what a count of ended jobs costs", "        cost(BUDGET * LOOKED_SECONDS)\n", "", COSTS),
+    _py("web/api/counts", "a count has an end", "range(MOST_LOOKED // BUDGET)", "range(10**9)", BULK),
+    _py("web/http/costing", "a part of the store's time", "seconds * SHARE / STORE_SHARE", "seconds", COSTS),
+    _py("web/http/costing", "over all processes", " * web().processes.count", "", COSTS),
     _py(
-        "web/api/batches", "what a cancel by filter costs", "    if not body.dry_run:\n        cost", "    if False:\n        _cost", COSTS
+        "web/api/batches",
+        "what a cancel by filter costs",
+        "    cost(done.matched * CANCELLED_SECONDS)\n    return reply(_done(done))",
+        "    return reply(_done(done))",
+        COSTS,
     ),
     _py(
         "web/api/batches",
         "what a batch's cancel costs",
-        "    cost(done.matched * CANCELLED_SECONDS)\n    return reply(_done(done), 202",
-        "    return reply(_done(done), 202",
+        "    cost(done.matched * CANCELLED_SECONDS)\n    if done.matched:",
+        "    if done.matched:",
         COSTS,
     ),
     _py(

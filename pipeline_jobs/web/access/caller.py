@@ -14,9 +14,11 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.rates import Sender
+from pipeline_jobs.states import LIVE
 from pipeline_jobs.store.cancelled import Cancelled
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import Whose
+from pipeline_jobs.web.access.cancels import note_cancel
 from pipeline_jobs.web.access.throttle import group
 from pipeline_jobs.web.problems import Refused
 
@@ -204,6 +206,8 @@ class OwnHandle:
 
     handle: JobHandle
     who: Caller
+    #: Where it is written down who cancelled.
+    store: Store
 
     def record(self) -> Job:
         return self.who.own(self.handle.record(self.who.whose), UnknownJob)
@@ -212,7 +216,11 @@ class OwnHandle:
         return self.cancel().job
 
     def cancel(self) -> Cancelled:
-        return self.handle.cancel(self.who.whose)
+        """Of a job that had not ended it is written down who asked for its end."""
+        done = self.handle.cancel(self.who.whose)
+        if done.was in LIVE:
+            note_cancel(self.store, self.who.actor, "job.cancelled", done.job.job_id, done.job.tenant_id)
+        return done
 
     def forget(self, order: int) -> None:
         """:param order: of a job of theirs."""

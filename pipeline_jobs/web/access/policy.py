@@ -70,10 +70,10 @@ ROUTES: Mapping[Policy, tuple[str, ...]] = {
     ),
     # Where a tenant's results go, and what proves them genuine, is its admin's business.
     Policy.ADMIN: (
-        "keys.create", "keys.list_", "keys.revoke", "tenants.limits", "tenants.usage",
+        "keys.create", "keys.list_", "keys.revoke", "tenants.limits", "tenants.usage", "audit.of_tenant",
         "webhooks.create", "webhooks.list_", "webhooks.get", "webhooks.change", "webhooks.delete", "webhooks.rotate", "webhooks.test",
         "webhook_secrets.secret", "webhook_secrets.rotate",
-        "ui.tenant", "ui.keys", "ui.make_key", "ui.revoke_key",
+        "ui.tenant", "ui.keys", "ui.make_key", "ui.revoke_key", "ui.tenant_audit",
         "ui.webhooks", "ui.make_webhook", "ui.webhook", "ui.change_webhook",
     ),
     # A tenant's admin must not lift the limits that were set for it; and how much of a pipeline is taken tells of all tenants.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +12,9 @@ from pipeline_jobs.exceptions import UnknownBatch
 from pipeline_jobs.jobs.batches import Batch, BatchQuery, Made, NewBatch
 from pipeline_jobs.jobs.bulk import Cancelled
 from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.access.cancels import note_cancel
+from pipeline_jobs.web.api.counts import count_live
+from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.http.replies import page_reply, reply
@@ -20,8 +24,6 @@ from pipeline_jobs.web.http.submitting import REPLAYED, check_key
 from pipeline_jobs.web.schemas import batches as bodies
 from pipeline_jobs.web.schemas.batches import BatchListRequest, BatchPath, BatchRequest, BulkCancelRequest
 from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
-from pipeline_jobs.web.server.accounts import SHARE
-from pipeline_jobs.web.server.slow import costs
 from pipeline_jobs.web.state import web
 
 _BATCHES = "/pipeline/batches"
@@ -29,8 +31,6 @@ _BATCHES = "/pipeline/batches"
 #: What a job of a batch costs the store as it is made and as it is cancelled, and what a byte of its body costs, in seconds: of its
 #: processor (measured: 38-44 us, 120-160 us, 5 ns), and of its disk, for which it waits before it answers anybody (10 ns at 100 MB/s).
 MADE_SECONDS, CANCELLED_SECONDS, BYTE_SECONDS = 45e-6, 150e-6, 15e-9
-#: All API processes together may take this part of the store's time for one tenant, while others are served.
-STORE_SHARE = 0.25
 
 routes = Routes("batches", "/pipeline", "Jobs that are created and managed together.")
 
@@ -63,9 +63,13 @@ def make_batch(body: BatchRequest, key: str | None, route: str) -> Made:
     return made
 
 
-def cost(seconds: float) -> None:
-    """This request took so much of the store's time."""
-    costs(request.environ, seconds * SHARE / STORE_SHARE * web().processes.count)
+def cancelled_whole(batch: Batch, cancel: Callable[[str], Cancelled]) -> Cancelled:
+    """Cancel a batch or a workflow for the caller, whose time it costs and who is written down."""
+    done = cancel(batch.batch_id)
+    cost(done.matched * CANCELLED_SECONDS)
+    if done.matched:
+        note_cancel(web().cell.store, caller().actor, "batch.cancelled", batch.batch_id, batch.tenant_id, matched=done.matched)
+    return done
 
 
 @routes.post(
@@ -114,8 +118,7 @@ def get(path: BatchPath) -> Response:
 )
 def cancel(path: BatchPath) -> Response:
     batch = own_batch(path.batch_id)
-    done = web().cell.batches.cancel(batch.batch_id)
-    cost(done.matched * CANCELLED_SECONDS)
+    done = cancelled_whole(batch, web().cell.batches.cancel)
     return reply(_done(done), 202 if done.stopping else 200)
 
 
@@ -129,7 +132,8 @@ def cancel(path: BatchPath) -> Response:
 def cancel_jobs(body: BulkCancelRequest) -> Response:
     who = caller()
     query = who.query(body.to_query())
-    done = web().cell.batches.cancel_matching(query, dry_run=body.dry_run, operator=who.sees_all, actor=who.actor)
-    if not body.dry_run:
-        cost(done.matched * CANCELLED_SECONDS)
-    return reply(_done(done, dry_run=body.dry_run))
+    if body.dry_run:
+        return reply(_done(count_live(query), dry_run=True))
+    done = web().cell.batches.cancel_matching(query, dry_run=False, operator=who.sees_all, actor=who.actor)
+    cost(done.matched * CANCELLED_SECONDS)
+    return reply(_done(done))

@@ -39,7 +39,8 @@ def handle_of(job_id: str) -> OwnHandle:
 
     :raises UnknownJob: nothing can have this id.
     """
-    return OwnHandle(web().cell.results(known_id(job_id)), caller())
+    cell = web().cell
+    return OwnHandle(cell.results(known_id(job_id)), caller(), cell.store)
 
 
 def known_id(job_id: str) -> str:

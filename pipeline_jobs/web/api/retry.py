@@ -19,12 +19,13 @@ routes = Routes("retry", "/pipeline/jobs", tag="jobs")
 @routes.post(
     "/<job_id>/retry",
     "Retry a job",
-    "Creates a new job with the same input. `retry_of` names the old job, which does not change. Stages that succeeded are "
-    "not run again if their outputs are still kept; an output is kept as long as the record of a job that has it.",
+    "Creates a new job with the same input, or with other `params` and `quality`. `retry_of` names the old job, which does not change. "
+    "Stages that succeeded are not run again if their outputs are still kept; an output is kept as long as the record of a job that "
+    "has it.",
     {201: answer("The new job.", Job, "Location", "ETag", "Retry-After", "Idempotent-Replayed", *RATE_HEADERS)},
     errors=(409, 429),
 )
 def retry(path: JobPath, body: RetryRequest, header: IdempotencyHeaders) -> Response:
     old = handle_of(path.job_id).record()
-    job, headers = submitting.retry(old, body.from_stage, header.idempotency_key)
+    job, headers = submitting.retry(old, body.from_stage, header.idempotency_key, body.changes(old))
     return job_reply(job, 201, {"Location": job_path(job), **headers})

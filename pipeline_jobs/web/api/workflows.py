@@ -14,8 +14,9 @@ from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.workflows import NewWorkflow, Workflow, body_of
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_history
-from pipeline_jobs.web.api.batches import BYTE_SECONDS, CANCELLED_SECONDS, MADE_SECONDS, cost
+from pipeline_jobs.web.api.batches import BYTE_SECONDS, CANCELLED_SECONDS, MADE_SECONDS, cancelled_whole
 from pipeline_jobs.web.api.events import SSE, event_page, last_place, stream
+from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, file_answer, stream_answer
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.http.replies import page_reply, prefers, reply
@@ -174,8 +175,7 @@ def cancel(path: WorkflowPath) -> Response:
 
 
 def _cancelled(batch: Batch) -> Response:
-    done = web().cell.workflows.cancel(batch.batch_id)
-    cost(done.matched * CANCELLED_SECONDS)
+    done = cancelled_whole(batch, web().cell.workflows.cancel)
     return reply({"batch_id": batch.batch_id, "status": "cancelled", "jobs": done.matched, "more": False}, 202 if done.stopping else 200)
 
 

@@ -75,6 +75,7 @@ OPERATIONS: Mapping[str, str] = {
     "schedules.resume": "resume_schedule",
     "schedules.run": "run_schedule",
     "audit.audit": "read_audit_log",
+    "audit.of_tenant": "read_tenant_audit_log",
     "metrics.metrics": "read_metrics",
     "scaling.scaling": "get_scaling",
     "health.live": "check_liveness",

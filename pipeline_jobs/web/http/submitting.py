@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
-from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.exceptions import JobNotEnded
+from pipeline_jobs.job import Job, NewJob, dumps
+from pipeline_jobs.jobs.client import Again
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.store.idempotency import Accepted
 from pipeline_jobs.web.access.caller import caller
@@ -26,14 +31,31 @@ def submit(new: NewJob, route: str, key: str | None) -> tuple[Job, dict[str, str
     return _made(route, key, lambda sender: web().cell.submit(job=new, idempotency_key=key, sender=sender).accepted)
 
 
-def retry(old: Job, from_stage: str | None, key: str | None) -> tuple[Job, dict[str, str]]:
+def retry(
+    old: Job, from_stage: str | None, key: str | None, changes: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Job, dict[str, str]]:
     """The same for the retry of an ended job.
 
+    :param changes: fields of the new job that are not as those of the old one (`RetryRequest.changes`).
     :raises JobNotEnded:
-    :raises InvalidInput: there is no such stage.
+    :raises InvalidInput: there is no such stage, or a field may not be so.
     """
     client = web().cell.client
-    return _made("retry", key, lambda sender: client.retry(old, from_stage=from_stage, idempotency_key=key, sender=sender))
+    if not changes:
+        return _made("retry", key, lambda sender: client.retry(old, from_stage=from_stage, idempotency_key=key, sender=sender))
+    if not old.ended:
+        raise JobNotEnded
+    new, again = replace(old.asked_again(), **changes), _changed(client.again(old, from_stage), changes)
+    return _made("retry", key, lambda sender: client.accept(new, again=again, idempotency_key=key, sender=sender))
+
+
+def _changed(again: Again, changes: Mapping[str, Any]) -> Again:
+    """What a retry that changes something begins with: what the old job's stages gave was made of its own parameters, so it is kept only
+    where the caller says from which stage on to run. What is changed is part of what the request is known by (its Idempotency-Key)."""
+    known_by = f"{again.from_stage or ''}\n{dumps(dict(changes))}"
+    if again.from_stage is None:
+        again = replace(again, outputs="", blobs="")
+    return replace(again, from_stage=known_by)
 
 
 def run_schedule(schedule_id: str, key: str | None) -> tuple[Job, dict[str, str]]:

@@ -46,6 +46,8 @@ class BulkRequest(Body):
             raise InvalidInput("name at least one filter, such as tenant_id", field="filter")
         if self.action == "cancel" and not {"queued", "running"}.issuperset(self.filter.status):
             raise InvalidInput("status must be of jobs that have not ended: queued, running", field="filter.status")
+        if self.action != "cancel" and not {"queued", "running"}.isdisjoint(self.filter.status):
+            raise InvalidInput("status must be of jobs that have ended: completed, failed, cancelled", field="filter.status")
         return query
 
 

@@ -15,7 +15,8 @@ KNOWN: Mapping[str, tuple[str, ...] | None] = {
     "form": ("pipeline", "like", "tenant_id", "workspace_id"),
     "many": ("tenant_id",), "upload": (), "uploads": None, "batches": None, "batch": ("action", "done"), "workflow": (),
     "schedules": None, "schedule": (), "new_schedule": ("tenant_id",), "webhooks": None, "webhook": (), "delivery": (),
-    "keys": (), "tenant": ("saved",), "audit": None, "fairness": ("of", "weight", "max_concurrent"), "oncall": (), "ask_pause": ("of",),
+    "keys": (), "tenant": ("saved",), "audit": None, "tenant_audit": None,
+    "fairness": ("of", "weight", "max_concurrent"), "oncall": (), "ask_pause": ("of",),
     "shared": ("token", "t"), "shared_file": ("token",), "signal_link": ("link",),
 }  # fmt: skip
 

@@ -11,9 +11,10 @@ from flask import Response, request
 from pipeline_jobs.exceptions import PipelineJobsError, UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.web.api.batches import CANCELLED_SECONDS, MADE_SECONDS, cost
+from pipeline_jobs.web.api.batches import CANCELLED_SECONDS, MADE_SECONDS
 from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http import submitting
+from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.ui.blueprint import blueprint, page
 

@@ -1,10 +1,38 @@
-"""What is wrong with a form, at its fields."""
+"""Lists of words in one field of a form, and what is wrong with a form, at its fields."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 
 from flask import Response
+
+from pipeline_jobs.web.problems import Refused
+
+#: A word of a list: in quotes, within which a quote is doubled, or all up to the next comma.
+_WORD = re.compile(r'\s*(?:"(?P<quoted>(?:[^"]|"")*)"\s*|(?P<plain>[^,]*))(?:,|$)')
+#: Only in quotes a word is read as it is written.
+_MUST_BE_QUOTED = re.compile(r'[,"]|^\s|\s$')
+
+
+def write_words(words: Iterable[str]) -> str:
+    """As they are typed into one field: separated by commas, in quotes where a word has a comma itself."""
+    return ", ".join('"' + word.replace('"', '""') + '"' if _MUST_BE_QUOTED.search(word) else word for word in words)
+
+
+def read_words(name: str, text: str) -> list[str]:
+    """What `write_words` wrote; without those that are empty.
+
+    :param name: of the field. :raises Refused: 422, a quote is not closed, or something but a comma follows one that is.
+    """
+    words, at = [], 0
+    while at < len(text):
+        found = _WORD.match(text, at)
+        if found is None or (found["plain"] or "").startswith('"'):
+            raise Refused(422, "invalid_input", 'a word in quotes ends with a quote and a comma: "one, two", three', field=name)
+        words.append((found["plain"] or "").strip() if found["quoted"] is None else found["quoted"].replace('""', '"'))
+        at = found.end()
+    return [word for word in words if word]
 
 
 def problems_at(told: Response, shown: Collection[str]) -> dict[str, str]:

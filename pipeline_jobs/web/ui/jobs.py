@@ -19,14 +19,16 @@ from pipeline_jobs.jobs.queue_position import queue_positions
 from pipeline_jobs.runlog.lines import Line
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.api.batches import cost, own_batch
+from pipeline_jobs.web.api.batches import own_batch
 from pipeline_jobs.web.api.deliveries import own_delivery
 from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http import submitting
+from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.http.sealing import seal
 from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page, see_other
+from pipeline_jobs.web.ui.cancelling import who_cancelled
 from pipeline_jobs.web.ui.listing import GROUPS, SINCE, called, filters, read_box, read_query, since, write_box
 from pipeline_jobs.web.ui.results import result_view, safe_link
 from pipeline_jobs.web.ui.story import as_curl, happenings, timeline, title_of
@@ -126,7 +128,7 @@ def _around(found: Mapping[str, str]) -> dict[str, Any]:
 @blueprint.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
     record = handle_of(job_id).record()
-    happened, sent = _events(record), deliveries(record)
+    happened, sent, needed = _events(record), deliveries(record), needs(record)
     return page(
         "job",
         job=record,
@@ -135,9 +137,9 @@ def job(job_id: str) -> Response:
         result=result_view(record),
         lines=newest_lines(record),
         title=title_of(record),
-        timeline=timeline(record, happened, sent),
-        told=happenings(record, happened),
-        needs=needs(record),
+        timeline=timeline(record, happened, sent, needed),
+        told=happenings(record, happened, who_cancelled(record, happened)),
+        needs=needed,
         batch_title=_batch_title(record),
         curl=as_curl(record, web().settings.base_url, with_key=caller().key_id is not None),
         deliveries=sent,

@@ -17,14 +17,14 @@ from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.schemas.batches import BatchRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
-from pipeline_jobs.web.ui.forms import problems_at
+from pipeline_jobs.web.ui.forms import problems_at, read_words
 from pipeline_jobs.web.ui.titles import MOST_NAMED, with_title
 
 #: Within which a form's token is one of a kind.
 ROUTE = "ui batches"
 #: Most lines with faults that are told; the others have the same, as a rule.
 MOST_FAULTS = 20
-_SHOWN = ("tenant_id", "workspace_id", "jobs", "pipeline")
+_SHOWN = ("tenant_id", "workspace_id", "jobs", "pipeline", "tags")
 _OF_A_JOB = re.compile(r"jobs\.(\d+)(?:\.(.*))?")
 
 
@@ -64,12 +64,12 @@ def _lines(text: str) -> list[tuple[int, str]]:
 def _body(values: Mapping[str, str], urls: list[str]) -> dict[str, Any]:
     """The body that the API would be sent for this form.
 
-    :raises Refused: 422, there is no address.
+    :raises Refused: 422, there is no address, or the tags cannot be read.
     """
     if not urls:
         raise Refused(422, "invalid_input", "at least one address, one a line", field="jobs")
     same: dict[str, Any] = {name: values[name].strip() for name in ("pipeline", "quality") if values.get(name, "").strip()}
-    if tags := [tag.strip() for tag in values.get("tags", "").split(",") if tag.strip()]:
+    if tags := read_words("tags", values.get("tags", "")):
         same["tags"] = tags
     whose = {name: values[name].strip() for name in ("tenant_id", "workspace_id") if values.get(name, "").strip()}
     title = values.get("title", "").strip()

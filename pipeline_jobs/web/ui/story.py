@@ -15,11 +15,13 @@ from pipeline_jobs.events.event_types import EventType
 from pipeline_jobs.events.log import Event
 from pipeline_jobs.job import ACCEPTED, STARTS, Job, NewJob
 from pipeline_jobs.jobs.batches import Batch
-from pipeline_jobs.web.ui.words import span
+from pipeline_jobs.web.ui.words import sentence, span
 from pipeline_jobs.webhooks.ledger import Delivery
 
 #: Most events that are told, the newest ones.
 MOST_TOLD = 40
+#: Jobs that it waited for, by name.
+MOST_NAMED = 3
 #: Longest title, in characters.
 MAX_TITLE = 120
 #: Why a job went back to the queue, and of which kind the bar is that ended so: time that was lost, or used.
@@ -100,16 +102,26 @@ def _file_name(address: str | None) -> str | None:
         return None
 
 
-def timeline(job: Job, events: Iterable[Event], deliveries: Iterable[Delivery] = ()) -> Timeline | None:
-    """Of a job that has ended; None: it has not, or its log does not tell enough."""
+def timeline(job: Job, events: Iterable[Event], deliveries: Iterable[Delivery] = (), needs: Sequence[Job] = ()) -> Timeline | None:
+    """Of a job that has ended; None: it has not, or its log does not tell enough. :param needs: the jobs that it waited for."""
     if not job.ended or job.completed_at is None:
         return None
     bars = _bars(events)
     if not bars:
         return None
+    if bars[0].kind == "wait":
+        bars[0].note = _waited_for(job, needs)
     told = [bar for one in deliveries if (bar := _told(one)) is not None]
     every = [*bars, *told]
     return Timeline(tuple(every), _sum(bars), bars[0].start, max(bar.end for bar in every))
+
+
+def _waited_for(job: Job, needs: Sequence[Job]) -> str:
+    """What its first start waited for."""
+    if needs:
+        more = f" and {len(needs) - MOST_NAMED} more" if len(needs) > MOST_NAMED else ""
+        return f"for {', '.join(map(title_of, needs[:MOST_NAMED]))}{more}"
+    return "until its time" if job.run_at and job.run_at > job.created_at else "for its turn"
 
 
 def _told(delivery: Delivery) -> Bar | None:
@@ -128,13 +140,16 @@ def _moment(text: str) -> int | None:
         return None
 
 
-def happenings(job: Job, events: Iterable[Event]) -> list[Happening]:
-    """What happened to a job in words, newest first; how far a stage was is left out."""
-    found = [Happening(event.created_at, *said) for event in events if (said := _said(job, event)) is not None]
+def happenings(job: Job, events: Iterable[Event], by: str | None = None) -> list[Happening]:
+    """What happened to a job in words, newest first; how far a stage was is left out.
+
+    :param by: who asked for its end, if that is known.
+    """
+    found = [Happening(event.created_at, *said) for event in events if (said := _said(job, event, by)) is not None]
     return found[::-1][:MOST_TOLD]
 
 
-def _said(job: Job, event: Event) -> tuple[str, str] | None:
+def _said(job: Job, event: Event, by: str | None) -> tuple[str, str] | None:
     data, message = event.data, str(event.data.get("message") or "")
     match event.type:
         case EventType.CREATED:
@@ -146,7 +161,9 @@ def _said(job: Job, event: Event) -> tuple[str, str] | None:
         case EventType.REQUEUED:
             return f"Back in line. {_BACK.get(str(data.get('reason')), ('', ''))[0]}".strip(), message
         case EventType.CANCEL_REQUESTED:
-            return "Somebody asked it to stop.", ""
+            return f"{sentence(by or 'somebody')} asked it to stop.", ""
+        case EventType.CANCELLED if by:
+            return f"Cancelled by {by}.", message
         case EventType.UPDATED:
             return "Its priority or time was changed.", ", ".join(map(str, data.get("changes") or ()))
         case EventType.PROGRESS | EventType.BATCH_COMPLETED:
@@ -176,9 +193,9 @@ def _add(bars: list[Bar], event: Event) -> None:
         bars.append(Bar(_stage(data), "done", at, at))
     elif event.type is EventType.REQUEUED:
         last.note, last.kind = _BACK.get(str(data.get("reason")), ("", "lost"))
-        bars.append(Bar("waiting", "wait", at, at))
+        bars.append(Bar("waiting", "wait", at, at, "for another try" if data.get("reason") == "retry" else "for its turn"))
     elif event.type is EventType.WAITING:
-        bars.append(Bar("waiting", "wait", at, at, "It waited for a signal."))
+        bars.append(Bar("waiting", "wait", at, at, "for a signal"))
     elif event.type is EventType.CANCEL_REQUESTED:
         last.note = "It was asked to stop."
     elif event.type in _ENDS and last.kind != "wait":

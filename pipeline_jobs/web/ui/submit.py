@@ -24,6 +24,7 @@ from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.jobs import JobRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
+from pipeline_jobs.web.ui.forms import read_words, write_words
 from pipeline_jobs.web.ui.other_fields import OTHERS
 from pipeline_jobs.web.ui.schema_form import PREFIX, fill, parameters, read_parameters
 from pipeline_jobs.web.ui.titles import with_title
@@ -37,14 +38,14 @@ def form() -> Response:
     if like := request.args.get("like"):
         job = handle_of(like).record()
         pipeline = _pipeline(job.pipeline)
-        return _page(pipeline, values_of(job), fill(pipeline, job.params))
+        return _page(pipeline, values_of(job, pipeline), fill(pipeline, job.params))
     values = {"tenant_id": chosen_tenant() or "", "workspace_id": request.args.get("workspace_id", "")}
     return _page(_pipeline(request.args.get("pipeline", "media")), values, {})
 
 
-def values_of(job: Job) -> dict[str, str]:
+def values_of(job: Job, pipeline: Pipeline) -> dict[str, str]:
     """The form of another job like it, filled in; what has its default is left empty, and so are its parameters (`schema_form.fill`)."""
-    asked, plain = job.asked_again(), NewJob()
+    asked, plain = job.asked_again(), NewJob(max_attempts=pipeline.retry.max_attempts)
     changed = {name: getattr(asked, name) for name in ACCEPTED if name != "params" and getattr(asked, name) != getattr(plain, name)}
     return {name: _typed(value) for name, value in changed.items() if value is not None}
 
@@ -54,7 +55,7 @@ def _typed(value: Any) -> str:
         case Mapping():
             return json.dumps(dict(value), ensure_ascii=False)
         case tuple() | list():
-            return ", ".join(map(str, value))
+            return write_words(map(str, value))
         case bool():
             return str(value).lower()
     return str(value)
@@ -199,17 +200,13 @@ def _webhook(name: str, text: str) -> Any:
     return {"url": text} if text.startswith(("https:", "http:")) else _json(name, text)
 
 
-def _list(name: str, text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 #: How a field is typed into the form, by its type; what is not here is taken as it was typed.
 _READ: Mapping[str, Callable[[str, str], Any]] = {
     "bool": _flag,
     "int": _integer,
     "int | None": _integer,
     "float | None": _number,
-    "tuple[str, ...]": _list,
+    "tuple[str, ...]": read_words,
     "Mapping[str, Any]": _json,
     "Mapping[str, Any] | None": _webhook,
 }

@@ -8,8 +8,9 @@ from flask import Response, request, url_for
 
 from pipeline_jobs.jobs.graph import svg
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.api.batches import CANCELLED_SECONDS, MADE_SECONDS, cost
+from pipeline_jobs.web.api.batches import MADE_SECONDS, cancelled_whole
 from pipeline_jobs.web.api.workflows import own_workflow, whole
+from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
 
@@ -32,8 +33,7 @@ def workflow(workflow_id: str) -> Response:
 
 @blueprint.post("/workflows/<workflow_id>/cancel")
 def cancel_workflow(workflow_id: str) -> Response:
-    done = web().cell.workflows.cancel(own_workflow(workflow_id).batch_id)
-    cost(done.matched * CANCELLED_SECONDS)
+    cancelled_whole(own_workflow(workflow_id), web().cell.workflows.cancel)
     return see_other("ui.workflow", workflow_id=workflow_id)
 
 

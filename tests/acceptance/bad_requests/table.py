@@ -151,6 +151,10 @@ REFUSED: Sequence[tuple[str, dict[str, Any], str]] = (
 )
 #: Queries: (path, query, status, what is named).
 ASKED: Sequence[tuple[str, str, int, str]] = (
+    *(("/pipeline/tenants/acme/audit", query, status, names) for query, status, names in (
+        ("limit=0", 422, "limit"), ("limit=101", 422, "limit"), ("x=1", 400, "x"), ("cursor=!", 422, "cursor"), ("cursor=", 422, "cursor"),
+        ("format=json", 400, "format"),
+    )),
     *(("/pipeline/audit", query, status, names) for query, status, names in (
         ("limit=0", 422, "limit"), ("limit=101", 422, "limit"), ("limit=x", 422, "limit"),
         ("limit=1&limit=2", 400, "limit"), ("x=1", 400, "x"),
@@ -197,6 +201,7 @@ OTHER_METHODS = (
     ("/pipeline/tenants/acme/keys", "PUT PATCH DELETE"),
     ("/pipeline/tenants/acme/keys/0123456789abcdef", "GET POST PUT PATCH"),
     ("/pipeline/audit", "POST PUT PATCH DELETE"),
+    ("/pipeline/tenants/acme/audit", "POST PUT PATCH DELETE"),
     ("/pipeline/analytics", "POST PUT PATCH DELETE"),
     ("/pipeline/analytics/export", "POST PUT PATCH DELETE"),
     ("/pipeline/artifacts", "POST PUT PATCH DELETE"),

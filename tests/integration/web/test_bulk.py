@@ -8,10 +8,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.access.api_keys import Role
-from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.jobs import bulk_ended
+from pipeline_jobs.exceptions import InvalidInput, StoreUnavailable
+from pipeline_jobs.jobs import bulk_ended, listing
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.web.api import counts
 from pipeline_jobs.web.schemas import bulk as bodies
 
 from .checks import problem_of
@@ -78,11 +80,44 @@ def test_a_request_does_some_and_says_where_to_go_on(client: FlaskClient, world:
 
 
 def test_a_count_has_an_end(client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_ended, "MOST", 2)
-    monkeypatch.setattr(bulk_ended, "MOST_COUNTED", 4)
+    monkeypatch.setattr(counts, "MOST", 2)
+    monkeypatch.setattr(counts, "MOST_FOUND", 4)
+    monkeypatch.setattr(listing, "BUDGET", 3)
     some(world, JobStatus.FAILED, 7)
     first = ask(client, "retry", dry_run=True)
     assert (first["matched"], ask(client, "retry", dry_run=True, cursor=first["next_cursor"])["matched"]) == (4, 3)
+
+
+def test_the_command_line_s_count_has_an_end_too_and_is_of_what_has_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_ended, "MOST", 2)
+    monkeypatch.setattr(bulk_ended, "MOST_COUNTED", 4)
+    some(world, JobStatus.FAILED, 7)
+
+    def count(**filters: Any) -> bulk_ended.BulkDone:
+        query = JobQuery(tenant_id="acme", **filters)
+        return bulk_ended.each_ended(world.cell.client, bulk_ended.BulkAction.RETRY, query, dry_run=True)
+
+    first = count()
+    assert (first.matched, count(cursor=first.next_cursor).matched) == (4, 3)
+    with pytest.raises(InvalidInput, match="must be of jobs that have ended"):
+        count(statuses=(JobStatus.RUNNING,))
+
+
+@pytest.mark.parametrize("action", ["cancel", "retry"])
+def test_a_count_that_finds_nothing_has_an_end_too_and_goes_on_with_its_cursor(
+    client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """Of a million jobs of which none is meant, a request looks at some."""
+    for name, value in {"PAGE": 1, "BUDGET": 1, "MOST_LOOKED": 3}.items():
+        monkeypatch.setattr(counts, name, value)
+    monkeypatch.setattr(listing, "BUDGET", 1)
+    meant = some(world, JobStatus.QUEUED if action == "cancel" else JobStatus.FAILED, 1, metadata={"title": "meant"})
+    some(world, JobStatus.QUEUED if action == "cancel" else JobStatus.FAILED, 7)
+    asked, found, cursor = 0, 0, None
+    while asked == 0 or cursor:
+        answer = ask(client, action, filter={"tenant_id": "acme", "q": "meant"}, dry_run=True, cursor=cursor)
+        asked, found, cursor = asked + 1, found + answer["matched"], answer["next_cursor"]
+    assert (found, len(meant), asked >= 3) == (1, 1, True)
 
 
 def test_the_tenant_s_limits_hold_and_the_cursor_says_where(client: FlaskClient, world: World) -> None:

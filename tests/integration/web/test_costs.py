@@ -11,8 +11,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.access.api_keys import ALL, Role
-from pipeline_jobs.web.api.batches import BYTE_SECONDS, CANCELLED_SECONDS, MADE_SECONDS, STORE_SHARE
-from pipeline_jobs.web.server.accounts import SHARE
+from pipeline_jobs.jobs import listing
+from pipeline_jobs.jobs.bulk import PAGE
+from pipeline_jobs.jobs.listing import BUDGET
+from pipeline_jobs.web.api import counts
+from pipeline_jobs.web.api.batches import BYTE_SECONDS, CANCELLED_SECONDS, MADE_SECONDS
+from pipeline_jobs.web.http.costing import STORE_SHARE
+from pipeline_jobs.web.server.accounts import HEAVY, MOST_AT_WORK, SHARE, Turns
+from pipeline_jobs.web.server.balance import Served
 from pipeline_jobs.web.server.client_connection import PacedSocket
 from pipeline_jobs.web.state import EXTENSION
 from pipeline_jobs.web.ui.jobs import LOOKED_SECONDS
@@ -59,9 +65,38 @@ def test_batches_and_their_cancels_are_charged_once(client: FlaskClient, sock: P
     assert sock.cost == after_cancel
     client.post("/pipeline/batches", json=JOBS, environ_overrides=environ)
     before = sock.cost
-    for dry_run in (True, False):
-        client.post("/pipeline/jobs/cancel", json={"status": ["queued"], "dry_run": dry_run}, environ_overrides=environ)
-        assert (sock.cost > before) is not dry_run
+    client.post("/pipeline/jobs/cancel", json={"status": ["queued"]}, environ_overrides=environ)
+    assert sock.cost - before > 20 * CANCELLED_SECONDS
+
+
+def test_a_neighbour_that_counts_its_jobs_again_and_again_waits_for_its_turn(
+    client: FlaskClient, sock: PacedSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand looks cost what ten lists of a thousand do, whatever they find: heavy enough that others go first."""
+    client.post("/pipeline/batches", json={"jobs": JOBS["jobs"] * 2})
+    pages, all_of_it = 2, SHARE / STORE_SHARE
+    ended = {"action": "retry", "filter": {"q": "x"}, "dry_run": True}
+    for path, body, looks in (
+        ("/pipeline/jobs/cancel", {"q": "x", "dry_run": True}, pages * PAGE),
+        ("/pipeline/jobs/bulk", {"action": "cancel", "filter": {"q": "x"}, "dry_run": True}, pages * PAGE),
+        ("/pipeline/jobs/bulk", {**ended, "filter": {"q": "x"}}, 0),
+    ):
+        sock.cost = 0.0
+        assert client.post(path, json=body, environ_overrides={"gunicorn.socket": sock}).status_code == 200
+        assert sock.cost == pytest.approx(looks * counts.LOOKED_SECONDS * all_of_it), path
+    client.post("/pipeline/jobs/cancel", json={"status": ["queued"]})
+    monkeypatch.setattr(listing, "BUDGET", 10)
+    sock.cost = 0.0
+    cancelled = {**ended, "filter": {"q": "x", "status": ["cancelled"]}}
+    assert client.post("/pipeline/jobs/bulk", json=cancelled, environ_overrides={"gunicorn.socket": sock}).get_json()["matched"] == 0
+    # One look, and then a list of each ten.
+    assert sock.cost == pytest.approx((10 + 4 * BUDGET) * counts.LOOKED_SECONDS * all_of_it)
+    turns, greedy = Turns(Served()), counts.MOST_LOOKED * counts.LOOKED_SECONDS * all_of_it
+    assert greedy > HEAVY
+    for name in ("greedy", "other"):
+        turns.note(name, 0.0, is_known=True)
+    turns.debts.charge("greedy", greedy, 0.0)
+    assert (turns.most("greedy", 0.0), turns.most("other", 0.0)) == (0, MOST_AT_WORK)
 
 
 @pytest.mark.parametrize("path", ["/pipeline/jobs/bulk", "/pipeline/ui/bulk?action=retry&status=cancelled&workspace_id=main"])

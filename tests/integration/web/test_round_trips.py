@@ -12,7 +12,7 @@ import redis
 from flask.testing import FlaskClient
 
 from pipeline_jobs.store.wire import Wire
-from pipeline_jobs.web.access import auth
+from pipeline_jobs.web.access import auth, key_cache
 from tests.integration.web.test_jobs import created
 from tests.integration.web.test_ui import signed_in
 from tests.integration.web.world import World
@@ -22,13 +22,14 @@ Asked = Callable[[Callable[[], Any]], int]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """How many round trips a call takes in its thread, without the look that is made once a second whether anybody has a key."""
+    """How many round trips a call takes in its thread, without the looks that are made once a second at keys."""
     trips: list[int] = []
     many = type(redis.Redis().pipeline())
     tried, executed = Wire._tried, many.execute
     monkeypatch.setattr(Wire, "_tried", lambda self, once, command: (trips.append(threading.get_ident()), tried(self, once, command))[1])
     monkeypatch.setattr(many, "execute", lambda self: (trips.append(threading.get_ident()), executed(self))[1])
     monkeypatch.setattr(auth, "CACHE_SECONDS", 3600.0)
+    monkeypatch.setattr(key_cache, "CACHE_SECONDS", 3600.0)
 
     def count(call: Callable[[], Any]) -> int:
         trips.clear()
@@ -66,10 +67,12 @@ def test_a_job_that_was_removed_after_it_was_seen_waiting_is_unknown(client: Fla
     assert client.get(f"/pipeline/jobs/{job_id}").status_code == 404
 
 
-def test_a_cancel_takes_one_and_a_change_two(client: FlaskClient, asked: Asked) -> None:
+def test_a_cancel_and_a_change_take_two(client: FlaskClient, asked: Asked) -> None:
     once, first, second, third = (f"/pipeline/jobs/{created(client)}" for _ in range(4))
     client.get(once), client.patch(once, json={"priority": 3}), client.delete(once)
-    assert asked(lambda: client.delete(first)) == 1
+    # The cancel, and who asked for it.
+    assert asked(lambda: client.delete(first)) == 2
+    assert asked(lambda: client.post(f"{second}/cancel")) == 2
     assert asked(lambda: client.post(f"{second}/cancel")) == 1
     # The change, and the job as it is then with its place.
     assert asked(lambda: client.patch(third, json={"priority": 3})) == 2

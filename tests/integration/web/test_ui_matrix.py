@@ -46,7 +46,7 @@ REACHED: dict[str, str] = {
     "webhooks.rotate": "POST ui.change_webhook rotate", "webhooks.test": "POST ui.change_webhook test",
     "webhook_secrets.secret": "POST ui.make_webhook show", "webhook_secrets.rotate": "POST ui.make_webhook rotate",
     "pipeline_limits.limits": "GET ui.oncall", "pipeline_limits.set_limits": "POST ui.set_pipeline_limits",
-    "audit.audit": "GET ui.audit", "health.installation": "GET ui.oncall",
+    "audit.audit": "GET ui.audit", "audit.of_tenant": "GET ui.tenant_audit", "health.installation": "GET ui.oncall",
 }  # fmt: skip
 #: What is not on the page, and why.
 NOT_HERE: dict[str, str] = {

@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import NewBatch
@@ -185,6 +186,34 @@ def test_the_audit_log_is_for_operators(client: FlaskClient, world: World) -> No
     assert "limits.changed" not in root.get(older[1].removeprefix(UI)).text
     assert root.get("/audit?colour=red").status_code == 422
     assert signed_in(client, world, role=Role.ADMIN).get("/audit").status_code == 403
+
+
+def test_a_tenant_s_admin_reads_its_own_rows_and_learns_no_operator_s_name(client: FlaskClient, world: World) -> None:
+    key, text = world.keys.create("acme", Role.ADMIN, actor="cli:ann@host", name="the office")
+    for actor, tenant in ((f"key:{key.key_id}", "acme"), ("cli:ann@host", "acme"), ("key:0123456789abcdef", "acme"), ("cli:x@y", "other")):
+        audit.record(world.store, actor, "job.shared", f"of {tenant}", tenant_id=tenant)
+    audit.record(world.store, "cli:ann@host", "limits.changed", "acme")
+    headers = {"Authorization": f"Bearer {text}"}
+    rows = client.get("/pipeline/tenants/acme/audit", headers=headers).get_json()["rows"]
+    assert [(row["actor"], row["target"]) for row in rows if row["action"] == "job.shared"] == [
+        ("operator", "of acme"), ("operator", "of acme"), (f"key:{key.key_id}", "of acme"),
+    ]  # fmt: skip
+    assert {row["action"] for row in rows} == {"job.shared", "key.created"}, "what was done to the tenant is the installation's"
+    first = client.get("/pipeline/tenants/acme/audit?limit=1", headers=headers).get_json()
+    assert client.get(f"/pipeline/tenants/acme/audit?limit=1&cursor={first['next_cursor']}", headers=headers).get_json()["rows"] == [
+        rows[1]
+    ]
+    browser = signed_in(client, world, role=Role.ADMIN)
+    assert f'href="{UI}/tenants/acme/audit"' in browser.get("").text
+    page = browser.get("/tenants/acme/audit").text
+    assert ("the office" in page, "ann@host" in page, "of other" in page) == (True, False, False)
+    older = re.search(r'href="([^"]+cursor=[^"]+)">Older', browser.get("/tenants/acme/audit?limit=1").text)
+    assert older is not None
+    assert browser.get(older[1].removeprefix(UI)).status_code == 200
+    root = signed_in(client, world, ALL, Role.ADMIN)
+    assert "cli:ann@host" in root.get("/tenants/acme/audit").text
+    assert "limits.changed" in root.get("/tenants/*/audit").text
+    assert root.get("/tenants/-x/audit").status_code == 422
 
 
 def test_a_hundred_lines_become_a_batch_and_cost_what_a_batch_costs(client: FlaskClient, world: World, sock: PacedSocket) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from markupsafe import escape
 
 from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.events import log
@@ -17,7 +19,7 @@ from pipeline_jobs.web.ui import bulk as bulk_page
 from pipeline_jobs.web.ui.story import Bar, Timeline, as_curl, timeline, title_of
 
 from .test_ui import OURS, UI, signed_in
-from .world import World
+from .world import URL, World
 
 SEGMENTS = [
     {"start": 0.0, "end": 2.0, "text": "Good morning.", "speaker": "Speaker 1"},
@@ -95,6 +97,20 @@ def test_what_happened_is_shown_in_order(world: World) -> None:
     assert [name for name, _, _ in found][-1] == "think (attempt 2)"
 
 
+def test_a_wait_says_what_for(client: FlaskClient, world: World) -> None:
+    first = world.write(world.put().job_id, metadata={"title": "The first <b>"})
+    after = world.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme", depends_on=(first.job_id,)))
+    world.complete(first.job_id)
+    crashed = run(world, world.record(after.job_id), "think")
+    world.store.requeue(after.job_id, crashed.fence, "retry")
+    world.fail(after.job_id)
+    page = signed_in(client, world).get(f"/jobs/{after.job_id}").text
+    waits = re.findall(r'class="name">waiting<.*?<span class="quiet">([^<]*)<', page)
+    assert waits == ["for The first &lt;b&gt;", "for another try"]
+    plain = signed_in(client, world).get(f"/jobs/{first.job_id}").text
+    assert re.findall(r'class="name">waiting<.*?<span class="quiet">([^<]*)<', plain) == ["for its turn"]
+
+
 def test_a_job_that_was_cancelled_says_so(world: World) -> None:
     job = run(world, world.put(), "think")
     world.cell.client.cancel(job.job_id)
@@ -150,13 +166,43 @@ def test_a_form_is_filled_in_as_for_another_job(client: FlaskClient, world: Worl
     new = NewJob(pipeline="sleep", tenant_id="acme", params={"steps": 7}, tags=("x", "y"), priority=3)
     job = world.cell.client.submit(new)
     text = browser.get(f"/submit?like={job.job_id}").text
-    for part in ('name="p.steps" value="7"', 'value="x, y"', 'name="priority" min="-50" max="50" step="1" value="3"'):
+    for part in (
+        'name="max_attempts" value=""',
+        'name="p.steps" value="7"',
+        'value="x, y"',
+        'name="priority" min="-50" max="50" step="1" value="3"',
+    ):
         assert part in text, part
     plain = world.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme", params={"steps": 10}))
     assert 'name="p.steps" value=""' in browser.get(f"/submit?like={plain.job_id}").text, "what has its default is left empty"
     assert browser.get("/submit?like=job_1_00000000").status_code == 404
     theirs = world.put(tenant_id="other")
     assert browser.get(f"/submit?like={theirs.job_id}").status_code == 404
+
+
+@pytest.mark.parametrize("tags", [("a, b", "c"), ('say "a"',), ('"', ","), ("a", "b c"), ('"a", b', "'")])
+def test_a_form_that_is_filled_in_and_sent_makes_a_job_with_the_same_tags(client: FlaskClient, world: World, tags: tuple[str, ...]) -> None:
+    browser = signed_in(client, world)
+    job = world.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme", tags=tags))
+    typed = unescape(re.findall(r'name="tags" value="([^"]*)"', browser.get(f"/submit?like={job.job_id}").text)[0])
+    made = browser.post("/submit", pipeline="sleep", tags=typed)
+    assert (made.status_code, world.record(made.headers["Location"].rpartition("/")[2]).tags) == (303, tags)
+    batch = browser.post("/submit/many", pipeline="media", urls=URL, tags=typed).headers["Location"].rpartition("/")[2]
+    assert [world.record(one).tags for one in world.ids() if world.record(one).batch_id == batch] == [tags]
+
+
+@pytest.mark.parametrize("typed", ['"a', '"a" b', 'a, "b', '"a"b"'])
+@pytest.mark.parametrize("form", [{"path": "/submit", "pipeline": "sleep"}, {"path": "/submit/many", "urls": URL}])
+def test_tags_whose_quotes_are_wrong_are_refused_at_their_field(
+    client: FlaskClient, world: World, typed: str, form: dict[str, str]
+) -> None:
+    path, *_ = form.values()
+    refused = signed_in(client, world).post(
+        path, headers=None, tags=typed, **{name: value for name, value in form.items() if name != "path"}
+    )
+    assert (refused.status_code, world.ids()) == (422, [])
+    assert 'id="error-tags"' in refused.text
+    assert f'value="{escape(typed)}"' in refused.text
 
 
 def test_a_webhook_is_sent_again_from_the_job_s_page(client: FlaskClient, world: World) -> None:

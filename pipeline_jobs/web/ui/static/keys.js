@@ -17,15 +17,14 @@
 
   const about = () => document.querySelector(".brand").search;
   const rows = () => [...document.querySelectorAll("table.jobs tbody tr")];
-  const row = () => document.querySelector("table.jobs tr.at");
+  // The one whose link has the focus: a poll draws the list anew, and keeps that.
+  const row = () => document.activeElement?.closest("table.jobs tbody tr");
 
   function move(by) {
     const all = rows();
     if (!all.length) return;
     const at = all.indexOf(row());
     const next = all[Math.max(0, Math.min(all.length - 1, at < 0 ? 0 : at + by))];
-    row()?.classList.remove("at");
-    next.classList.add("at");
     next.querySelector("a").focus({ preventScroll: true });
     next.scrollIntoView({ block: "nearest" });
   }
