@@ -2279,8 +2279,23 @@ GUARDS = (
     _py(
         "store/presence",
         "one in whose place another has begun is not lost",
-        "one.silent_seconds(now) > LOST_SECONDS and newest[one.node] <= one.last",
-        "one.silent_seconds(now) > LOST_SECONDS",
+        "[one for one in silent if newest[one.node] <= one.last]",
+        "silent",
+        CONDITIONS,
+    ),
+    _py("store/presence", "nor is it after that one was stopped", " and not one.followed]", "]", CONDITIONS),
+    _lua("announce_process", "who begins follows those of its node", "  follow(math.huge, math.huge)\n", "", CONDITIONS),
+    _lua("announce_process", "who ends followed them", "  if before then follow(began, NOW - life) end\n", "", CONDITIONS),
+    _lua(
+        "announce_process", "one that lives beside it was not followed", "follow(began, NOW - life)", "follow(began, math.huge)", CONDITIONS
+    ),
+    _lua("announce_process", "nor was a younger one", "follow(began, NOW - life)", "follow(math.huge, NOW - life)", CONDITIONS),
+    _lua("announce_process", "of its node", " and string.sub(other, 1, #node) == node then", " then", CONDITIONS),
+    _lua(
+        "announce_process",
+        "a name is no beginning of a name",
+        "string.match(process, '^[^/]*') .. '/'",
+        "string.match(process, '^[^/]*')",
         CONDITIONS,
     ),
     _lua(
