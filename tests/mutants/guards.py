@@ -1297,7 +1297,7 @@ GUARDS = (
         "a slot of a full pipeline lets in who waits for it",
         "  if pipe.cap then unblock(job.pipeline) end\n",
         "",
-        FAIR,
+        NEW,
     ),
     _lua(
         "lib/dispatch",
@@ -2184,7 +2184,7 @@ GUARDS = (
         "who may not have the last slot is passed over",
         "elseif fleet() ~= '*' and most_beside_others(tenant, free) then",
         "elseif false then",
-        FAIR_MODEL,
+        LAST,
     ),
     # -- disks and restarts
     _py("files/paced", "a step is synced before the next", "if step and size + len(part) > STEP_BYTES:", "if False:", PACED),
