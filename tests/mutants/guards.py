@@ -2136,9 +2136,7 @@ GUARDS = (
     _lua(
         "lib/fair", "who waits for a last slot goes on elsewhere", "        waiting = waiting + 1\n", "        passed = passed + 1\n", LAST
     ),
-    _lua(
-        "lib/fair", "a last slot has no room to wait for", "      kept = true\n", "      full[#full + 1] = pipeline\n", CLASSES_MODEL, LAST
-    ),
+    _lua("lib/fair", "a last slot has no room to wait for", "      kept = true\n", "      full[#full + 1] = pipeline\n", LAST),
     _lua("lib/fair", "a lost job does not take the last slot", " or may and most_beside_others(job.tenant_id, free, pipeline)", "", LAST),
     _lua(
         "lib/fair",
