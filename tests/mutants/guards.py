@@ -293,13 +293,7 @@ GUARDS = (
         "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
     ),
     _lua("lib/fair", "a gap that nobody noticed is no time of a run", "NOW - seen < UNREAD_MS", "true", CLOCK),
-    _lua(
-        "lib/fair",
-        "a run is not charged for a gap while it lasts",
-        "local used = used_ms(job)\n  local charged",
-        "local used = NOW - tonumber(job.started_at)\n  local charged",
-        CLOCK,
-    ),
+    _lua("lib/fair", "nor of one that began after the last look", "or math.min(NOW - started, started - seen)", "or NOW - started", CLOCK),
     _lua("lib/clock", "a lease of the present clock stays", "of_before(gap, LEASE_MS)", "'-inf'", CLOCK),
     _lua("lib/clock", "a lease of the clock before goes", "of_before(gap, LEASE_MS)", "'(' .. int(NOW + LEASE_MS)", CLOCK),
     _lua("lib/clock", "a run of the present clock keeps its longest time", "if older and known[1]", "if known[1]", CLOCK),
@@ -706,7 +700,7 @@ GUARDS = (
     _lua("process_lost", "a late claim finds no hint", " and job.fence == fence and", " and", NEXT),
     _lua("process_lost", "the nonces of this process only", "own[known[2]] then", "true then", NEXT),
     _lua("process_lost", "the leases of this worker only", "if known[1] == worker and", "if", NEXT),
-    _lua("lib/fair", "a job that starts at once has no hint", "  if fence then\n", "  do\n    fence = fence or '0'\n", NEXT),
+    _lua("lib/fair", "a job that starts at once has no hint", "  if fence then\n", "  do\n    fence = fence or '0'\n", COMMANDS_OF_A_JOB),
     _lua("finish", "the record that is handed over has its fence", "record.fence, record.charged = next_fence, charged\n", "", NEXT),
     _lua("finish", "the fence is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'charged', charged)", NEXT),
     _lua("finish", "the charge is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'fence', next_fence)", NEXT),
