@@ -1664,7 +1664,13 @@ GUARDS = (
         FAILURE_WRITES,
     ),
     _py("jobs/faults", "the machine is asked before a job is blamed", "        if reason is not None:", "        if False:", FAULTS),
-    _py("jobs/faults", "a run may not fill the disk", "            return WorkTooLarge\n", "            return None\n", FAULTS),
+    _py(
+        "jobs/faults",
+        "a run that fills the disk has failed",
+        "            return WorkTooLarge\n",
+        "            return MachineFault\n",
+        FAULTS,
+    ),
     _py(
         "jobs/faults",
         "a disk below its reserve is no place for jobs",
