@@ -99,7 +99,11 @@ KEYS: dict[str, Key] = {
         "ready_since", "zset ms->id", "Queued jobs that could start, dispatched or not, and since when. Left by claim, delay, end."
     ),
     "said": Key("said:{}", "string, 5 min", "What a call was answered whose repetition would find nothing left to do."),
-    "lost": Key("lost@", "zset order->id pipeline", "Jobs that were lost with their worker: next. With a hint: order + 4e15. Left by their start, and what ends them."),
+    "lost": Key(
+        "lost@",
+        "zset order->id pipeline",
+        "Jobs that were lost with their worker: next. With a hint: order + 4e15. Left by their start, and what ends them.",
+    ),
     "hints": Key("hints@", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key(
         "leases@", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."

@@ -50,6 +50,8 @@ class Process:
     #: Since when without a gap.
     steady: int
     last: int
+    #: Another one of its node has begun since its last word, or has ended on purpose long after it: nobody misses it.
+    followed: bool = False
 
     @property
     def node(self) -> str:
@@ -65,13 +67,16 @@ class Process:
 
 def announce(store: Runner, name: str, about: About) -> None:
     """:raises StoreUnavailable:"""
-    text = json.dumps(asdict(about), separators=(",", ":"))
-    store.run("announce_process", process=name, about=text, life=ms(3 * ANNOUNCE_SECONDS), keep=ms(KEEP_SECONDS), leaving=False)
+    _say(store, name, json.dumps(asdict(about), separators=(",", ":")), leaving=False)
 
 
 def leave(store: Runner, name: str) -> None:
-    """It ends on purpose: nobody need look for it. :raises StoreUnavailable:"""
-    store.run("announce_process", process=name, about="", life=0, keep=0, leaving=True)
+    """It ends on purpose: nobody need look for it, nor for those of its node that it followed. :raises StoreUnavailable:"""
+    _say(store, name, "", leaving=True)
+
+
+def _say(store: Runner, name: str, about: str, *, leaving: bool) -> None:
+    store.run("announce_process", process=name, about=about, life=ms(3 * ANNOUNCE_SECONDS), keep=ms(KEEP_SECONDS), leaving=leaving)
 
 
 def tries_artifacts(store: Runner, name: str, seconds: float) -> bool:
@@ -142,7 +147,7 @@ def _read(name: str, row: str) -> Process:
     said = json.loads(text)
     # A newer process may say more.
     about = About(**{key: said[key] for key in said.keys() & About.__dataclass_fields__.keys()})
-    return Process(name, about, int(began), int(steady), int(last))
+    return Process(name, about, int(began), int(steady), int(last), followed=said.get("followed", False))
 
 
 def live(known: Iterable[Process], now: int) -> list[Process]:
@@ -154,13 +159,15 @@ def lost(known: Iterable[Process], now: int) -> list[Process]:
     """Those that have ended without a word, or stand still: killed, or wedged.
 
     While nobody could announce itself (the server was away), nobody is lost: another process must have done so without a gap for as long.
-    One in whose place another of its node has begun is missed by nobody.
+    One in whose place another of its node has begun is missed by nobody, whatever became of that one since.
     """
     # Rows are swept when a process begins; what has been silent for that long is no news.
     known = [one for one in known if not one.about.refused and one.silent_seconds(now) <= KEEP_SECONDS]
     if not any(now - one.steady >= 1000 * LOST_SECONDS and one.silent_seconds(now) <= LOST_SECONDS for one in known):
         return []
+    # One of an earlier version marks nobody as followed. It is known by its row, as long as that is there.
     newest: dict[str, int] = {}
     for one in known:
         newest[one.node] = max(newest.get(one.node, 0), one.began)
-    return [one for one in known if one.silent_seconds(now) > LOST_SECONDS and newest[one.node] <= one.last]
+    silent = [one for one in known if one.silent_seconds(now) > LOST_SECONDS and not one.followed]
+    return [one for one in silent if newest[one.node] <= one.last]

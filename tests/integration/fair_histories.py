@@ -24,7 +24,7 @@ from tests.integration.clock import step_clock
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.newcomers import Newcomers
 from tests.integration.recount import differences
-from tests.integration.shares import HOUR, START_RATE, Place, Shares
+from tests.integration.shares import HOUR, LAST_SLOT, START_RATE, Place, Shares
 from tests.integration.sights import Event, Events
 
 TENANTS = ("a", "b", "c", "d")
@@ -376,7 +376,7 @@ class History(Shares, RuleBasedStateMachine):
             "a job waits for a full pipeline",
             any(self.caps.get(place.pipeline) and self.is_full(place.pipeline) for place in self.queued.values()),
         )
-        self.saw("the last slot is kept", self.free() == 1 and any(map(self.is_at_the_reserve, tenants)))
+        self.saw("the last slot is kept", self.free() == 1 and any(self.held_back(place) == LAST_SLOT for place in self.queued.values()))
 
     def chosen(self, ids: Iterable[str], pick: int) -> str:
         """One of these jobs: the same whenever the history is repeated (the ids are others)."""

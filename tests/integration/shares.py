@@ -11,6 +11,8 @@ HOUR = 3600
 ABOUT = 120
 #: Of a tenant that has one: a start, and the next one after 1000 s.
 START_RATE = 0.001
+#: Why a job waits that might start if no other tenant had had one.
+LAST_SLOT = "the last slot is for others"
 
 
 class Place(NamedTuple):
@@ -53,7 +55,7 @@ class Shares:
         if self.is_full(place.pipeline):
             return "its pipeline has all its slots"
         if self.is_at_the_reserve(place.tenant) and self.others_had_a_job(place.tenant, surely=True):
-            return "the last slot is for others"
+            return LAST_SLOT
         return None
 
     def limit_of(self, tenant: str) -> str | None:

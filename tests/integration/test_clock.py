@@ -158,13 +158,15 @@ def test_time_that_no_run_had_is_charged_to_none(jobs: Cell, step: int, noticed:
     cell = jobs.with_settings(max_concurrent_jobs=50, announce_seconds=ALIVE / 3)
     runs = at_work(cell)
     cell.slots(8, "later")
+    # One that begins after the last look at the old clock, and one that begins before the first look at the new one.
+    runs[2] = cell.start(cell.submit().job_id, worker="live")
+    cell.store.client.decrby(cell.store.keys("seen"), 1000)
     waits = cell.submit()
     set_clock(cell.store, step)
-    # One that begins on the new clock before anybody has looked at it.
     runs[1] = cell.start(waits.job_id, worker="live")
     if noticed == "before the end":
         look(cell, runs, "beat")
-    for run in runs[:2]:
+    for run in runs[:3]:
         if end == "completed":
             cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
         else:

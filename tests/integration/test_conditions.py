@@ -37,6 +37,13 @@ def say(jobs: Cell, name: str, kind: str, *, began: int = -600, steady: int = -6
     jobs.store.client.hset(jobs.store.keys("processes"), name, f"{row} {text}")
 
 
+def time_passes(jobs: Cell, name: str, seconds: int) -> None:
+    """For a process that says nothing meanwhile."""
+    key = jobs.store.keys("processes")
+    *times, rest = str(jobs.store.client.hget(key, name)).split(" ", 3)
+    jobs.store.client.hset(key, name, " ".join([*(str(int(time) - seconds * SECONDS) for time in times), rest]))
+
+
 def found(jobs: Cell, local: Mapping[str, str] | None = None) -> dict[str, str]:
     """What is wrong, with its detail; how the server of the tests is set up is not."""
     seen = look(jobs.store, jobs.settings, local or {})
@@ -71,6 +78,42 @@ class TestLost:
         assert found(well) == {}
         say(well, "jobs@b/2", "jobs", began=-30)
         assert set(found(well)) == {"process_lost"}, "that one was there before it was lost"
+
+    @pytest.mark.parametrize("last", [-3, -25])
+    def test_one_that_was_started_again_and_then_stopped_is_not(self, well: Cell, last: int) -> None:
+        say(well, "jobs@b/1", "jobs", last=last)
+        presence.announce(well.store, "jobs@b/2", About("jobs", "1"))
+        presence.leave(well.store, "jobs@b/2")
+        time_passes(well, "jobs@b/1", 30)
+        assert found(well) == {}
+
+    def test_one_that_died_beside_the_next_of_its_node_is_not_after_that_one_was_stopped(self, well: Cell) -> None:
+        say(well, "jobs@b/1", "jobs", last=-25)
+        say(well, "jobs@b/2", "jobs", began=-100)
+        assert set(found(well)) == {"process_lost"}
+        presence.leave(well.store, "jobs@b/2")
+        assert found(well) == {}
+
+    def test_one_that_lived_on_beside_the_next_of_its_node_is_as_ever(self, well: Cell) -> None:
+        """Two of a node live side by side for a while, and the later one ends first."""
+        say(well, "jobs@b/1", "jobs")
+        for name in ("jobs@b/2", "jobs@b/1"):
+            presence.announce(well.store, name, About("jobs", "1"))
+        presence.leave(well.store, "jobs@b/2")
+        time_passes(well, "jobs@b/1", 30)
+        assert set(found(well)) == {"process_lost"}
+
+    def test_the_next_of_a_node_is_as_ever_when_the_former_one_stops_at_last(self, well: Cell) -> None:
+        say(well, "jobs@b/1", "jobs")
+        say(well, "jobs@b/2", "jobs", began=-100, last=-25)
+        presence.leave(well.store, "jobs@b/1")
+        assert set(found(well)) == {"process_lost"}
+
+    def test_nobody_begins_or_ends_in_the_place_of_one_of_another_node(self, well: Cell) -> None:
+        say(well, "jobs@bb/1", "jobs", last=-25)
+        presence.announce(well.store, "jobs@b/1", About("jobs", "1"))
+        presence.leave(well.store, "jobs@b/1")
+        assert found(well) == {"process_lost": "jobs@bb (jobs) has said nothing for 25 s"}
 
     def test_nobody_is_lost_for_ever(self, well: Cell) -> None:
         """Rows are swept as a process begins: in an installation that goes on as it is, none does."""

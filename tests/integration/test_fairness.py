@@ -313,7 +313,8 @@ def test_a_workspace_that_waits_for_two_full_pipelines_comes_back_for_either(cel
 
 def test_a_pipelines_room_goes_to_the_next_when_whoever_was_let_back_for_it_is_gone(cell: Cell) -> None:
     two_pipelines(cell)
-    cell.slots(2)
+    # With a third slot they are asked, and wait for the pipeline.
+    cell.slots(3)
     busy = [cell.submit(tenant_id="a", pipeline=pipeline) for pipeline in ("sleep", "nap")]
     first, second = (cell.submit(tenant_id=tenant) for tenant in ("b", "c"))
     # No slot is free when `sleep` has room again: b is let back for it, and leaves.

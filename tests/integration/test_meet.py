@@ -112,11 +112,11 @@ def test_a_restart_is_one_gap_for_the_longest_run(fleet: Cell) -> None:
     run = fleet.running()
     client, keys = fleet.store.client, fleet.store.keys
     before = int(client.hget(keys("job", run.job_id), "run_until"))
-    # The server was away for 100 s.
+    # It had run for 300 s, then the server was away for 100 s.
     seen = int(client.get(keys("seen")) or 0) - 100_000
     client.set(keys("seen"), seen)
     client.set(keys("server"), f"another {seen}")
-    client.hincrby(keys("job", run.job_id), "started_at", -100_000)
+    client.hincrby(keys("job", run.job_id), "started_at", -400_000)
     fleet.store.announce("w1", 100, [(run.job_id, run.fence)])
     fleet.store.rescue()
     after = int(client.hget(keys("job", run.job_id), "run_until"))

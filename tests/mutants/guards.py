@@ -304,13 +304,7 @@ GUARDS = (
         "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
     ),
     _lua("lib/fair", "a gap that nobody noticed is no time of a run", "NOW - seen < UNREAD_MS", "true", CLOCK),
-    _lua(
-        "lib/fair",
-        "a run is not charged for a gap while it lasts",
-        "local before, used = use_pool(pool_of(job)), used_ms(job)\n  local charged",
-        "local before, used = use_pool(pool_of(job)), NOW - tonumber(job.started_at)\n  local charged",
-        CLOCK,
-    ),
+    _lua("lib/fair", "nor of one that began after the last look", "or math.min(NOW - started, started - seen)", "or NOW - started", CLOCK),
     _lua("lib/clock", "a lease of the present clock stays", "of_before(gap, LEASE_MS)", "'-inf'", CLOCK),
     _lua("lib/clock", "a lease of the clock before goes", "of_before(gap, LEASE_MS)", "'(' .. int(NOW + LEASE_MS)", CLOCK),
     _lua("lib/clock", "a run of the present clock keeps its longest time", "if older and known[1]", "if known[1]", CLOCK),
@@ -775,7 +769,7 @@ GUARDS = (
     _lua("process_lost", "a late claim finds no hint", " and job.fence == fence and", " and", NEXT),
     _lua("process_lost", "the nonces of this process only", "own[known[2]] then", "true then", NEXT),
     _lua("process_lost", "the leases of this worker only", "if known[1] == worker and", "if", NEXT),
-    _lua("lib/fair", "a job that starts at once has no hint", "  if fence then\n", "  do\n    fence = fence or '0'\n", NEXT),
+    _lua("lib/fair", "a job that starts at once has no hint", "  if fence then\n", "  do\n    fence = fence or '0'\n", COMMANDS_OF_A_JOB),
     _lua("finish", "the record that is handed over has its fence", "record.fence, record.charged = next_fence, charged\n", "", NEXT),
     _lua("finish", "the fence is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'charged', charged)", NEXT),
     _lua("finish", "the charge is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'fence', next_fence)", NEXT),
@@ -1366,7 +1360,7 @@ GUARDS = (
         "a slot of a full pipeline lets in who waits for it",
         "  if pipe.cap then unblock(job.pipeline) end\n",
         "",
-        FAIR,
+        NEW,
     ),
     _lua(
         "lib/dispatch",
@@ -1778,7 +1772,13 @@ GUARDS = (
         FAILURE_WRITES,
     ),
     _py("jobs/faults", "the machine is asked before a job is blamed", "        if reason is not None:", "        if False:", FAULTS),
-    _py("jobs/faults", "a run may not fill the disk", "            return WorkTooLarge\n", "            return None\n", FAULTS),
+    _py(
+        "jobs/faults",
+        "a run that fills the disk has failed",
+        "            return WorkTooLarge\n",
+        "            return MachineFault\n",
+        FAULTS,
+    ),
     _py(
         "jobs/faults",
         "a disk below its reserve is no place for jobs",
@@ -2250,9 +2250,7 @@ GUARDS = (
     _lua(
         "lib/fair", "who waits for a last slot goes on elsewhere", "        waiting = waiting + 1\n", "        passed = passed + 1\n", LAST
     ),
-    _lua(
-        "lib/fair", "a last slot has no room to wait for", "      kept = true\n", "      full[#full + 1] = pipeline\n", CLASSES_MODEL, LAST
-    ),
+    _lua("lib/fair", "a last slot has no room to wait for", "      kept = true\n", "      full[#full + 1] = pipeline\n", LAST),
     _lua("lib/fair", "a lost job does not take the last slot", " or may and most_beside_others(job.tenant_id, free, pipeline)", "", LAST),
     _lua(
         "lib/fair",
@@ -2298,7 +2296,7 @@ GUARDS = (
         "who may not have the last slot is passed over",
         "elseif fleet() ~= '*' and most_beside_others(tenant, free) then",
         "elseif false then",
-        FAIR_MODEL,
+        LAST,
     ),
     # -- disks and restarts
     _py("files/paced", "a step is synced before the next", "if step and size + len(part) > STEP_BYTES:", "if False:", PACED),
@@ -2393,8 +2391,23 @@ GUARDS = (
     _py(
         "store/presence",
         "one in whose place another has begun is not lost",
-        "one.silent_seconds(now) > LOST_SECONDS and newest[one.node] <= one.last",
-        "one.silent_seconds(now) > LOST_SECONDS",
+        "[one for one in silent if newest[one.node] <= one.last]",
+        "silent",
+        CONDITIONS,
+    ),
+    _py("store/presence", "nor is it after that one was stopped", " and not one.followed]", "]", CONDITIONS),
+    _lua("announce_process", "who begins follows those of its node", "  follow(math.huge, math.huge)\n", "", CONDITIONS),
+    _lua("announce_process", "who ends followed them", "  if before then follow(began, NOW - life) end\n", "", CONDITIONS),
+    _lua(
+        "announce_process", "one that lives beside it was not followed", "follow(began, NOW - life)", "follow(began, math.huge)", CONDITIONS
+    ),
+    _lua("announce_process", "nor was a younger one", "follow(began, NOW - life)", "follow(math.huge, NOW - life)", CONDITIONS),
+    _lua("announce_process", "of its node", " and string.sub(other, 1, #node) == node then", " then", CONDITIONS),
+    _lua(
+        "announce_process",
+        "a name is no beginning of a name",
+        "string.match(process, '^[^/]*') .. '/'",
+        "string.match(process, '^[^/]*')",
         CONDITIONS,
     ),
     _lua(
