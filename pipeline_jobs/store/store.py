@@ -25,6 +25,7 @@ from pipeline_jobs.store.connection import connect as connect  # whoever has a s
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import ms
 from pipeline_jobs.store.idempotency import Accepted, Idempotency
+from pipeline_jobs.store.keys import Keys
 from pipeline_jobs.store.readable import known
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal
