@@ -109,12 +109,19 @@ def processes(settings: Settings, root: Path = ROOT) -> list[Command]:
     api = ["gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "--no-control-socket", "wsgi:app"]
     # The host part differs as well: celery-exporter keeps workers apart by that alone.
     jobs = ["worker", "-n", "jobs@jobs-%h", "-E", f"--autoscale={settings.max_concurrent_jobs},1", *WORKER]
+    # One for each pool that the settings name: a pipeline with pools runs here as it is.
+    pools = [
+        _celery(name, ["worker", "-n", f"{name}@{name}-%h", "-Q", f"jobs.{name}", "-E", f"--autoscale={most},1", *WORKER])
+        for name, most in settings.pool_caps.items()
+        if most
+    ]
     maintenance = ["worker", "-n", "maintenance@maintenance-%h", "-Q", "maintenance", "-c", "1", "-E", *WORKER]
     beat = ["beat", f"--schedule={settings.data_dir / 'beat-schedule'}", "--pidfile=", "--loglevel=INFO"]
     flower = ["flower", f"--conf={root / 'flowerconfig.py'}", f"--address={LOOPBACK}", f"--port={settings.flower_port}"]
     return [
         Command("api", (sys.executable, "-m", *api)),
         _celery("jobs", jobs),
+        *pools,
         _celery("maintenance", maintenance),
         _celery("beat", beat),
         _celery("flower", flower),

@@ -424,7 +424,6 @@ GUARDS = (
     _lua("lib/reasons", "nobody serves the pool", "POOL == '' and 'no_worker' or 'no_worker_for_pool'", "'no_worker'", POOLS),
     _lua("advance", "a cancel ends it at the border", "if job.cancel_requested or job.deadline_passed then", "if false then", BORDERS),
     _lua("advance", "a segment is used time", "record_segment(job, used)\n", "", BORDERS),
-    _lua("finish", "a job of its own pool", "POOL == own_pool and ", "", POOLS),
     _lua("park", "it goes on in the pool of the stage behind", "'signal', message, pool)", "'signal', message)", BORDERS),
     _lua("announce", "a worker has slots in its pool", "use_pool(pool ~= '' and ':' .. pool or '')", "", POOLS),
     _lua(
@@ -759,8 +758,8 @@ GUARDS = (
     _lua(
         "finish",
         "one job for one process",
-        "local at = not record and POOL == own_pool and may_run",
-        "local at = POOL == own_pool and may_run",
+        "local at = not record and may_run",
+        "local at = may_run",
         NEXT,
     ),
     _lua("finish", "the same next job when it is repeated", ", {}, unpack(handed_over())}", ", {}}", NEXT),

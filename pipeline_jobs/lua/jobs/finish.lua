@@ -28,7 +28,7 @@ end
 
 -- Whether the process that ends this job may run another one. That one stays with its hint if it has a message of its own (callbacks and
 -- chords need Celery's), if it is another class's or this worker does not know it, or if the worker has more runs than slots: it shrinks, is
--- paused, or leaves. Returns where the maximum time of its pipeline's runs stands.
+-- paused, or leaves; in another pool than its own it has none. Returns where the maximum time of its pipeline's runs stands.
 local function may_run(pipeline, message, of_schema, class)
   local _, at = string.find(pipelines, ';' .. pipeline .. ':', 1, true)
   if not at or message or tonumber(of_schema or '1') > schema then return nil end
@@ -56,7 +56,7 @@ end
 -- The next job starts in the process that ends this one.
 local record
 local function take(other, next_job, next_fence, class, known, changed)
-  local at = not record and POOL == own_pool and may_run(next_job.pipeline, known[3], known[6], class)
+  local at = not record and may_run(next_job.pipeline, known[3], known[6], class)
   if not at then return false end
   local charged = dispatched(other, next_job, nil, unpack(changed))
   -- It never has a hint: what a claim would find written goes into the record with the start.

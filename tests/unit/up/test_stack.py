@@ -137,3 +137,10 @@ def test_the_embedded_server_is_durable_local_and_keeps_its_data(tmp_path: Path)
     finally:
         first.stop()
         second.stop()
+
+
+def test_each_pool_that_the_settings_name_has_a_worker() -> None:
+    commands = {one.name: one.argv for one in stack.processes(load_settings({"PIPELINE_POOL_CAPS": "gpu=2,tpu=0"}))}
+    assert "tpu" not in commands
+    gpu = commands["gpu"]
+    assert (gpu[gpu.index("-Q") + 1], "--autoscale=2,1" in gpu, "-Q" in commands["jobs"]) == ("jobs.gpu", True, False)
