@@ -222,6 +222,8 @@ class Workers:
     #: Slots of each live worker (name and incarnation), and jobs that each runs.
     slots: dict[str, int]
     running: dict[str, int]
+    #: The pool that each serves; empty: `default`.
+    pools: dict[str, str]
 
 
 def workers(store: Runner) -> Workers:
@@ -232,7 +234,7 @@ def workers(store: Runner) -> Workers:
         pools = read(names, pipe.execute(), int(waiting.now))
     slots = {worker: n for pool in pools for worker, n in pool.slots.items()}
     running = {worker: n for pool in pools for worker, n in pool.running.items()}
-    return Workers(_by_reason(waiting.reasons), slots, running)
+    return Workers(_by_reason(waiting.reasons), slots, running, {worker: pool.pool for pool in pools for worker in pool.slots})
 
 
 def pool_of(store: Runner, name: str) -> PoolFigures:

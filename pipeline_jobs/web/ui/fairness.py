@@ -13,6 +13,7 @@ from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.due_shares import Standing, forecast, standings
 from pipeline_jobs.operation.overview import now
 from pipeline_jobs.operation.who_ran import MINUTES, OTHERS, Hour, last_hour
+from pipeline_jobs.pools.pool_names import shown
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import Workers, workers
 from pipeline_jobs.web.http.validation import check
@@ -32,10 +33,12 @@ def fairness() -> Response:
     slots = now(cell.store, cell.settings).slots
     all_of = standings(cell.client, slots)
     fleet = workers(cell.store)
+    board = _board(fleet)
     values: dict[str, Any] = {
         "slots": slots,
         "standings": [(one, _why(one) if number < MOST_EXPLAINED else None) for number, one in enumerate(all_of)],
-        "board": _board(fleet),
+        "board": board,
+        "pools": _by_pool(board),
         # The bar of a tenant is of the widest of what it has and what is due.
         "widest": max([1.0, *(max(one.running, one.due) for one in all_of)]),
         "reasons": {reason: count for reason, count in sorted(fleet.reasons.items(), key=lambda one: -one[1]) if count},
@@ -82,6 +85,7 @@ class OnBoard(NamedTuple):
     busy: int
     #: That it runs; of very many only the newest are known.
     jobs: list[Job]
+    pool: str
 
 
 def _board(fleet: Workers) -> list[OnBoard]:
@@ -93,8 +97,17 @@ def _board(fleet: Workers) -> list[OnBoard]:
     for worker, slots in sorted(fleet.slots.items()):
         name = worker.partition("/")[0]
         jobs = by_worker.get(name, [])
-        board.append(OnBoard(name, slots, max(fleet.running.get(worker, 0), len(jobs)), jobs))
+        board.append(OnBoard(name, slots, max(fleet.running.get(worker, 0), len(jobs)), jobs, shown(fleet.pools[worker])))
     return board
+
+
+def _by_pool(board: list[OnBoard]) -> list[tuple[str, int, int]]:
+    """Each pool with its slots, and how many of them are busy."""
+    found: dict[str, tuple[int, int]] = {}
+    for one in board:
+        slots, busy = found.get(one.pool, (0, 0))
+        found[one.pool] = slots + one.slots, busy + one.busy
+    return [(name, *both) for name, both in sorted(found.items())]
 
 
 def _forecast(slots: int, all_of: list[Standing], asked: dict[str, str]) -> list[tuple[Standing, Standing]] | None:

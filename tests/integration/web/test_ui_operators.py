@@ -91,6 +91,17 @@ def test_slots_of_jobs_that_are_not_listed_are_not_said_to_be_free(
     assert ("and 2 more" in page, page.count('<li class="free">')) == (True, 1)
 
 
+def test_slots_are_told_by_pool_where_there_are_several(client: FlaskClient, world: World) -> None:
+    world.store.announce("w1", 4, [])
+    root = signed_in(client, world, ALL, Role.READ)
+    assert "All workers are of one pool" in root.get("/fairness").text
+    world.store.announce("g1", 2, [], pool="gpu")
+    page = root.get("/fairness").text
+    assert "pool gpu, 0 of 2 busy" in page
+    assert "The pool default has 4 slots, 0 busy; the pool gpu has 2 slots, 0 busy." in page
+    assert "All workers are of one pool" not in page
+
+
 def test_tenants_see_neither(client: FlaskClient, world: World) -> None:
     for role in Role:
         browser = signed_in(client, world, role=role)
