@@ -225,7 +225,7 @@ class Registry:
 
     def start_of(self, name: str) -> dict[str, Any]:
         """`Pipeline.start` of a new job: known, since every submit asks for it."""
-        return self._starts[name]
+        return self._starts.get(name, {})
 
     def get(self, name: str) -> Pipeline:
         """:raises UnknownPipeline: lists the names there are."""

@@ -183,7 +183,7 @@ def test_a_test_gives_each_command(path: str) -> None:
 @each("name", Settings.model_fields)
 def test_a_setting_is_read(name: str) -> None:
     """In the package, or by a file that starts a process."""
-    own = (PACKAGE / "settings.py").read_text("utf-8")
+    own = "".join((PACKAGE / file).read_text("utf-8") for file in ("settings.py", "pools/pool_settings.py"))
     read = (
         text_of(PACKAGE, "*.py", "settings.py")
         + (ROOT / "flowerconfig.py").read_text("utf-8")
