@@ -18,8 +18,7 @@ from pipeline_jobs.pipelines import Pipeline, Stage, register
 from pipeline_jobs.pools.pool_names import ANYWHERE
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import load
-from pipeline_jobs.store.keys import Keys
-from pipeline_jobs.store.pool_figures import heartbeat_of
+from pipeline_jobs.store.pool_figures import heartbeat_of, last_canary, note_canary
 from pipeline_jobs.tenants import CANARY_PIPELINE, CANARY_SUFFIX, CANARY_TENANT
 
 TENANT, WORKSPACE = CANARY_TENANT, "canary"
@@ -56,8 +55,8 @@ class Canary:
         # The id follows from the tick: two beats, or a tick that came twice, send one canary.
         tick = int(time.time() // self.interval_seconds * self.interval_seconds)
         job_id = f"job_{tick}_{self.client.settings.cell:x}{_digits(pool)}{CANARY_SUFFIX}"
-        store, keys = self.client.store, Keys(self.client.store.keys.prefix, pool)
-        last = store.client.get(keys("canary"))
+        store = self.client.store
+        last = last_canary(store, pool)
         returned = 0
         if last is not None:
             try:
@@ -75,7 +74,7 @@ class Canary:
             if last == job_id:
                 return returned, 0
         try:
-            store.client.set(keys("canary"), self._send(pool, job_id))
+            note_canary(store, pool, self._send(pool, job_id))
         except IdTaken:
             return returned, 0
         return returned, 1

@@ -10,6 +10,7 @@ from pipeline_jobs.job import Job, rfc3339
 from pipeline_jobs.pools.pool_names import shown
 from pipeline_jobs.store import presence
 from pipeline_jobs.store.figures import Load, load
+from pipeline_jobs.store.pool_figures import leased
 from pipeline_jobs.store.presence import Process
 from pipeline_jobs.store.store import Store
 
@@ -59,9 +60,8 @@ def roll(store: Store) -> list[Row]:
 
 
 def _runs(store: Store) -> dict[str, list[Running]]:
-    ids = [one for keys in store.keys_of_pools() for one in store.client.zrange(keys("leases"), 0, -1)]
     runs: dict[str, list[Running]] = defaultdict(list)
-    for flat in store.records("job", [(one,) for one in ids]):
+    for flat in store.records("job", [(one,) for one in leased(store)]):
         if flat:
             job = Job.from_mapping(flat)
             runs[job.worker or ""].append(Running(job.job_id, job.tenant_id, job.pipeline, job.stage, rfc3339(job.attempt_started_at)))

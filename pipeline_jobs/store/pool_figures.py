@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.keys import Keys
 from pipeline_jobs.store.reader import Reader
 
@@ -47,6 +48,25 @@ COMMANDS = 8
 def heartbeat_of(pool: str) -> str:
     """The heartbeat of a pool's canary, by its part of the key."""
     return f"canary:{pool}" if pool else "canary"
+
+
+def last_canary(store: Reader, pool: str) -> str | None:
+    """The id of a pool's last canary. :raises StoreUnavailable:"""
+    with store_errors():
+        found: str | None = store.client.get(Keys(store.keys.prefix, pool)("canary"))
+    return found
+
+
+def note_canary(store: Reader, pool: str, job_id: str) -> None:
+    """:raises StoreUnavailable:"""
+    with store_errors():
+        store.client.set(Keys(store.keys.prefix, pool)("canary"), job_id)
+
+
+def leased(store: Reader) -> list[str]:
+    """The ids of the running jobs of all pools. :raises StoreUnavailable:"""
+    with store_errors():
+        return [job_id for keys in store.keys_of_pools() for job_id in store.client.zrange(keys("leases"), 0, -1)]
 
 
 def ask(store: Reader, pipe: Any) -> list[str]:

@@ -372,10 +372,11 @@ class Store(Runs):
 
     def _forget_blocked(self, keys: Keys, tenant_id: str) -> None:
         """Its workspaces wait for no full pipeline any more."""
-        for pipeline in self.client.smembers(keys("blocking")):
-            found = self.client.zscan_iter(keys("blocked", pipeline), f"{tenant_id}:*", count=1000)
-            if theirs := [member for member, _ in found]:
-                self.client.zrem(keys("blocked", pipeline), *theirs)
+        with store_errors():
+            for pipeline in self.client.smembers(keys("blocking")):
+                found = self.client.zscan_iter(keys("blocked", pipeline), f"{tenant_id}:*", count=1000)
+                if theirs := [member for member, _ in found]:
+                    self.client.zrem(keys("blocked", pipeline), *theirs)
 
     def tenant_bytes(self, tenant_id: str) -> int:
         """Bytes that a tenant keeps: artifacts, outputs of stages, and its uploads."""

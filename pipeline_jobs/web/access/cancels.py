@@ -19,4 +19,6 @@ def note_cancel(store: Store, actor: str, action: str, target: str, tenant_id: s
     try:
         audit.record(store, actor, action, target, {"tenant_id": tenant_id, **detail}, tenant_id=tenant_id)
     except (StoreError, TryLater) as error:
-        logger.warning("cancel_not_noted", action=action, target=target, actor=actor, error=str(error))
+        logger.warning(
+            "who asked for a cancel could not be written down", seldom=True, action=action, target=target, actor=actor, error=str(error)
+        )
