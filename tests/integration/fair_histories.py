@@ -293,6 +293,7 @@ class History(Shares, RuleBasedStateMachine):
         self.saw("hints are lost", self.hinted)
         for job_id in self.hinted:
             self.cell.store.client.zadd(self.cell.store.keys("hints"), {job_id: 1})
+            self.hint_was_lost(self.hinted[job_id])
         self.newcomers.refunded |= {place.tenant for place in self.hinted.values()}
         self.queued.update(self.hinted)
         # One that had crashed before goes before all others.

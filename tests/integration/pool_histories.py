@@ -225,6 +225,7 @@ class PoolHistory(RuleBasedStateMachine):
         self.saw("hints are lost", one.hinted)
         for job_id, place in one.hinted.items():
             self.cell.store.client.zadd(self.keys(pool)("hints"), {job_id: 1})
+            one.hint_was_lost(place)
             one.newcomers.refunded.add(place.tenant)
             one.queued[job_id] = place
             if self.cell.store.client.hexists(self.cell.store.keys("job", job_id), "hint_soon"):

@@ -112,3 +112,9 @@ class Shares:
         self.hinted[job_id] = place
         if self.limits.get(place.tenant, {}).get("start_rate"):
             self.tokens[place.tenant] = (self.clock, self.tokens_of(place.tenant) - 1)
+
+    def hint_was_lost(self, place: Place) -> None:
+        """Its start did not happen: the token for it is there again."""
+        if self.limits.get(place.tenant, {}).get("start_rate") and place.tenant in self.tokens:
+            at, left = self.tokens[place.tenant]
+            self.tokens[place.tenant] = (at, left + 1)
