@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -62,8 +63,10 @@ def changing(stack: Stack, runs: list[tuple[str, int]]) -> Iterator[list[int]]:
     end, done, store = threading.Event(), [0], stack.client.store
 
     def write() -> None:
+        began = time.monotonic()
         for n, (job_id, fence) in enumerate(cycle(runs)):
-            if end.wait(1 / UPDATES):
+            # What the update before took is not waited for in addition.
+            if end.wait(max(0.0, began + n / UPDATES - time.monotonic())):
                 return
             store.progress(job_id, fence, min(99.0, n / 50), "sleep", f"step {n}")
             done[0] += 1
