@@ -107,8 +107,8 @@ end
 
 -- Returns whether the job was in its lane.
 local function take_ready(id, job)
-  local before, lane = use_pool(pool_of(job)), nil
-  lane = K.ready(job.tenant_id, job.workspace_id, job.pipeline)
+  local before = use_pool(pool_of(job))
+  local lane = K.ready(job.tenant_id, job.workspace_id, job.pipeline)
   local was_there = redis.call('ZREM', lane, ready_member(id, job)) == 1
   if redis.call('EXISTS', lane) == 0 then drop_lane(job.tenant_id, job.workspace_id, job.pipeline) end
   use_pool(before)
@@ -227,9 +227,9 @@ local function used_ms(job)
 end
 
 -- How much slot time a job that leaves its slot is charged for, in ms. A dispatch that the tenant itself cancelled costs something, or a
--- tenant that submits and cancels would be served for ever. A lost hint costs nothing, nor does a job's first
--- run that was lost with its worker. A second one does: a tenant whose jobs kill their workers would have the slots for nothing, and everybody else
--- would wait.
+-- tenant that submits and cancels would be served for ever. A lost hint costs nothing, nor does
+-- a job's first run that was lost with its worker. A second one does: a tenant whose jobs kill their workers would have the slots for
+-- nothing, and everybody else would wait.
 local function worth_ms(job)
   if job.ran_until and not job.crashes then return 0 end
   if job.status == 'running' or job.taken_back then return math.max(LEAST_MS, used_ms(job)) end
