@@ -690,11 +690,18 @@ GUARDS = (
     _lua(
         "lib/folders",
         "a result stays until Celery was told",
-        "local untold = redis.call('HGET', K.continuation(id), 'artifacts') == path",
-        "local untold = false",
+        "if redis.call('HGET', key, 'artifacts') == path then",
+        "if false then",
         RESULTS,
     ),
-    _lua("continued", "and goes then", "if folder then redis.call('RPUSH', K.trash(), folder) end\n", "", RESULTS),
+    _lua(
+        "lib/folders",
+        "so does one of an id that was used before",
+        "ipairs({K.continuation(id), K.later_continuation(id, string.match(path, '[^/]*$'))})",
+        "ipairs({K.continuation(id)})",
+        RESULTS,
+    ),
+    _lua("continued", "and goes then", "if known[2] then redis.call('RPUSH', K.trash(), known[2]) end\n", "", RESULTS),
     _py(
         "web/http/replies", "a lost result has another ETag", "content_type=_JSON), _etag(body)", "content_type=_JSON), _etag(data)", LARGE
     ),
@@ -1811,6 +1818,11 @@ GUARDS = (
     _lua("lib/ending", "a row of what is to be told", "  note_continuation(id, job, to, extra)\n", "", CONTINUED),
     _lua("lib/ending", "the child has its chance first", "job.told_by_run and NOW + TELL_MS or NOW", "NOW", CONTINUED),
     _lua("lib/ending", "who has no child waits for none", "job.told_by_run and NOW + TELL_MS or NOW", "NOW + TELL_MS", CONTINUED),
+    _lua("lib/ending", "an untold end keeps its row", "if redis.call('EXISTS', key) == 1 then", "if false then", CONTINUED),
+    _lua("continued", "an end that was told is that run's", "(redis.call('HGET', key, 'fence') or '') ~= fence", "false", CONTINUED),
+    _py("worker/continuations", "a run tells of its own end", 'if fence and row.get("fence") != fence:', "if False:", CONTINUED),
+    _py("worker/tasks", "a run that told says which it was", ', fence=str(getattr(self.request, FENCE_HEADER, ""))', "", CONTINUED),
+    _py("worker/tasks", "a run that was cancelled tells of itself", "request.id, str(fence))", "request.id)", CONTINUED),
     _lua("continued", "only what was told as it is", "if outcome ~= '' and", "if false and", CONTINUED),
     _lua("continue", "no row waits for the clock before", "'LIMIT', 0, limit - #ids)", "'LIMIT', 0, 0)", CONTINUED),
     _lua("continue", "a row that is taken is taken", "int(NOW + TELL_MS), id", "int(NOW), id", CONTINUED),
