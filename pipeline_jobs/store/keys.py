@@ -105,7 +105,7 @@ KEYS: dict[str, Key] = {
     "lost": Key(
         "lost@",
         "zset order->id pipeline",
-        "Jobs that were lost with their worker: next. With a hint: order + 4e15. Left by their start, and what ends them.",
+        "Jobs that were lost with their worker: next. With a hint: order + 4e15, apart: +inf. Left by their start, and what ends them.",
     ),
     "hints": Key("hints@", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key(
