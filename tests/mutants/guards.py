@@ -1841,6 +1841,8 @@ GUARDS = (
     _py("jobs/bulk_ended", "what was done is said", "TryLater, StoreUnavailable) as error", "TryLater) as error", BULK),
     _py("jobs/bulk_ended", "where to go on", "page.items[n - 1].order", "page.items[n].order", BULK),
     _py("jobs/bulk_ended", "a count has an end", "or matched >= MOST_COUNTED", "", BULK),
+    _py("jobs/bulk_ended", "a count of nothing has an end", "for _ in range(PAGES):", "while True:", BULK),
+    _py("cli/bulk_commands", "who counts says that there is more", "if found.next_cursor else", "if False else", CLI_JOBS),
     _py("jobs/bulk_ended", "only what has ended", "if not set(statuses) <= set(STATUSES[BulkAction.DELETE]):", "if False:", BULK),
     _py("web/schemas/bulk", "everything is never meant", "if not query.filters():", "if not self.filter.model_fields_set:", BULK),
     _py("web/schemas/batches", "everything is never cancelled", "if not query.filters():", "if not self.model_fields_set:", BULK),
