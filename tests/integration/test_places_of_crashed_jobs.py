@@ -144,8 +144,10 @@ def test_an_id_that_is_used_again_has_no_place_of_the_job_before(cell: Cell) -> 
 
 def newer_run(cell: Cell, job: Job) -> Job:
     """A worker of a newer release starts a job of its own."""
-    args = {"id": job.job_id, "fence": cell.client.get(job.job_id).fence, "worker": OLD, "run": OLD, "run_ms": 10**9}
-    assert cell.store.run("claim", schema=SCHEMA + 1, pipelines=[("*", "")], **args).record
+    fence = cell.client.get(job.job_id).fence
+    anything = [("*", "")]
+    claimed = cell.store.run("claim", id=job.job_id, fence=fence, worker=OLD, run=OLD, run_ms=10**9, schema=SCHEMA + 1, pipelines=anything)
+    assert claimed.record
     return cell.client.get(job.job_id)
 
 

@@ -110,7 +110,7 @@ def test_the_command_line_s_count_that_finds_nothing_has_an_end_too(world: World
     monkeypatch.setattr(listing, "BUDGET", 1)
     some(world, JobStatus.FAILED, 1, metadata={"title": "meant"})
     some(world, JobStatus.FAILED, 5)
-    found, query = [], JobQuery(tenant_id="acme", q="meant")
+    found, query = list[int](), JobQuery(tenant_id="acme", q="meant")
     while not found or query.cursor:
         part = bulk_ended.each_ended(world.cell.client, bulk_ended.BulkAction.RETRY, query, dry_run=True)
         found, query = [*found, part.matched], replace(query, cursor=part.next_cursor)
