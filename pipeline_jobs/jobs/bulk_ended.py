@@ -15,8 +15,8 @@ from pipeline_jobs.rates import Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cursors import write_cursor
 
-#: Jobs of one call: each takes a script or two. A call that only counts finds more, in so many pages of a list at most: where few match, a page
-#: looks at a thousand jobs.
+#: Jobs of one call: each takes a script or two. A call that only counts finds more, in so many pages of a list at most: where few match,
+#: each of them looks at a thousand jobs.
 MOST, MOST_COUNTED, PAGES = 100, 1_000, 10
 
 
