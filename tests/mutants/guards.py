@@ -775,6 +775,7 @@ GUARDS = (
         APART,
     ),
     _lua("lib/worker_lost", "and it is known of them", "  if long then redis.call('HSET', K.job(id), 'apart_ms', long) end\n", "", APART),
+    _lua("lib/worker_lost", "and first, when their time has come", " or '+inf')", " or job.order)", APART),
     _lua(
         "lib/apart", "each in its own time", "  redis.call('SET', K.apart(of), int(from + long), 'PX', int(from + long - NOW))\n", "", APART
     ),
