@@ -12,12 +12,14 @@ import pytest
 from pipeline_jobs.events.log import read_all
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.states import JobStatus
+from tests.integration.clock import set_clock
 from tests.integration.conftest import Cell
 from tests.integration.lost_runs import dispatched, kill, started
 
 #: How long the job lives that kills its worker, in ms.
 LIVES = 7_000
 LEASE = 60_000
+DAY = 86_400_000
 
 
 @pytest.fixture
@@ -63,12 +65,12 @@ class Fleet:
         for job_id in client.zrange(keys("delayed"), 0, -1):
             client.zincrby(keys("delayed"), -ms, job_id)
         for key in client.scan_iter(keys("apart", "*")):
-            client.set(key, int(client.get(key) or 0) - ms)
+            client.set(key, int(client.get(key) or 0) - ms, ex=3600)
 
     def status(self, jobs: Sequence[Job]) -> list[JobStatus]:
         return [self.cell.client.get(job.job_id).status for job in jobs]
 
-    def find(self, most: int = 30) -> list[int]:
+    def find(self, most: int = 100) -> list[int]:
         """Each worker that has a killer dies.
 
         :return: how many jobs each had that died.
@@ -97,9 +99,11 @@ def fleet(cell: Cell, killers: Sequence[str], innocent: Sequence[str]) -> Fleet:
 def test_a_job_that_kills_its_worker_fails_alone(cell: Cell, killer: str) -> None:
     """Rescued first, it starts before the others do; rescued last, when they have long shown that they do no harm."""
     jobs = fleet(cell, [killer], ["b", "c", "x", "y"])
-    assert jobs.find() == [5, 5, {"a": 1, "m": 3, "z": 5}[killer]]
+    deaths = jobs.find()
+    assert deaths[:3] == [5, 5, {"a": 1, "m": 3, "z": 5}[killer]]
+    assert len(deaths) <= 8
     assert jobs.status(jobs.killers) == [JobStatus.FAILED]
-    assert cell.client.get(killer).crashes == 3
+    assert cell.client.get(killer).crashes >= 4
     assert set(jobs.status(jobs.innocent)) <= {JobStatus.QUEUED, JobStatus.RUNNING}
 
 
@@ -140,14 +144,26 @@ def test_a_job_that_kills_late_is_found(cell: Cell) -> None:
     assert len(deaths) > 3
 
 
-def test_a_job_that_was_alone_with_its_worker_needs_no_second_proof(cell: Cell) -> None:
+def test_once_a_new_job_may_have_done_it(cell: Cell) -> None:
+    """The job ran apart, and was lost with a worker that a job killed which nobody suspected yet. It lives through its next time."""
+    jobs = fleet(cell, [], ["b"])
+    for _ in range(3):
+        jobs.start()
+        jobs.dies()
+    assert jobs.status(jobs.innocent) == [JobStatus.QUEUED]
+    assert cell.store.client.hget(cell.store.keys("job", "b"), "suspected") == "1"
+    jobs.start()
+    jobs.lives = 3_600_000
+    jobs.dies()
+    assert cell.store.client.hget(cell.store.keys("job", "b"), "suspected") is None
+
+
+def test_a_job_that_may_crash_once_fails_whoever_was_there(cell: Cell) -> None:
+    """Whoever allows one crash wants no second run."""
     cell = cell.with_settings(max_crashes=1)
-    alone = fleet(cell, ["a"], [])
-    assert alone.find() == [1]
-    assert alone.status(alone.killers) == [JobStatus.FAILED]
-    beside = fleet(cell, ["b"], ["c"])
-    assert beside.find() == [2, 1]
-    assert beside.status(beside.killers) == [JobStatus.FAILED]
+    jobs = fleet(cell, ["b"], ["c"])
+    assert jobs.find() == [2]
+    assert jobs.status([*jobs.killers, *jobs.innocent]) == [JobStatus.FAILED] * 2
 
 
 def test_who_starts_apart_says_so_in_the_log(cell: Cell) -> None:
@@ -188,3 +204,88 @@ def test_who_starts_apart_goes_first_when_its_time_has_come(cell: Cell) -> None:
     jobs.wait()
     cell.store.finish(jobs.runs[0].job_id, jobs.runs[0].fence, JobStatus.COMPLETED)
     assert cell.client.get("b").reason == "dispatched"
+
+
+def crashed_before(cell: Cell, names: str, n: int) -> list[Job]:
+    made = [cell.client.submit(NewJob(pipeline="sleep", tenant_id=f"of-{name}"), job_id=name) for name in names]
+    for job in made:
+        cell.store.client.hset(cell.store.keys("job", job.job_id), "crashes", n)
+    return made
+
+
+def delay_ms(cell: Cell, job_id: str) -> float:
+    """In how many ms it may start."""
+    return float(cell.store.client.zscore(cell.store.keys("delayed"), job_id) or 0) - time.time() * 1000
+
+
+@pytest.mark.parametrize("name", ["a", "z"], ids=["rescued first", "rescued last"])
+@pytest.mark.parametrize("apart", [True, False], ids=["given back", "of the release before"])
+def test_a_job_that_was_not_apart_is_not_to_blame(cell: Cell, name: str, apart: bool) -> None:
+    """A worker gave it back after it was apart, or it crashed before there was such a thing: nothing is known of it."""
+    (job, *others) = crashed_before(cell, f"{name}cde", 2)
+    cell.slots(100, "w0")
+    if apart:
+        (run,) = started(cell, "w0", [job])
+        cell.store.client.hset(cell.store.keys("job", name), "apart_ms", 60_000)
+        cell.store.requeue(name, run.fence, "handback")
+    kill(cell, "w0", started(cell, "w0", [job, *others]), lived_ms=3_600_000)
+    assert cell.client.get(name).status is JobStatus.QUEUED
+
+
+def test_a_killer_that_was_cancelled_was_there_too(cell: Cell) -> None:
+    """It does not go back to the queue; what was apart with it is not to blame."""
+    jobs = crashed_before(cell, "ab", 3)
+    cell.slots(100, "w0")
+    runs = started(cell, "w0", jobs)
+    for job in jobs:
+        cell.store.client.hset(cell.store.keys("job", job.job_id), mapping={"apart_ms": 600_000, "suspected": 1})
+    cell.client.cancel("a")
+    kill(cell, "w0", runs)
+    assert [cell.client.get(name).status for name in "ab"] == [JobStatus.CANCELLED, JobStatus.QUEUED]
+
+
+def test_a_lease_that_ended_beside_a_live_worker_says_nothing_of_the_job(cell: Cell) -> None:
+    jobs = crashed_before(cell, "ab", 3)
+    cell.slots(100, "w0")
+    started(cell, "w0", jobs)
+    cell.store.client.hset(cell.store.keys("job", "a"), mapping={"apart_ms": 600_000, "suspected": 1})
+    cell.store.rescue()
+    cell.store.client.zadd(cell.store.keys("leases"), {"a": int(time.time() * 1000) - 1})
+    cell.store.rescue()
+    assert [cell.client.get(name).status for name in "ab"] == [JobStatus.QUEUED, JobStatus.RUNNING]
+
+
+@pytest.mark.parametrize("met", [9, 20, 70])
+def test_who_met_many_deaths_holds_up_nobody_for_more_than_an_hour(cell: Cell, met: int) -> None:
+    first, second = crashed_before(cell, "a", met) + crashed_before(cell, "b", 3)
+    cell.slots(100, "w0")
+    runs = started(cell, "w0", [first, second])
+    kill(cell, "w0", runs[:1], lived_ms=3_600_000)
+    kill(cell, "w0", runs[1:], lived_ms=3_600_000)
+    assert delay_ms(cell, "b") <= 3_600_000
+
+
+def test_many_jobs_that_are_lost_again_wait_with_those_of_their_worker_only(cell: Cell) -> None:
+    """A third power cut, and all 80 jobs had run for longer than their time: the last begins as the eighth of its worker's."""
+    names = [f"{n:02}" for n in range(80)]
+    jobs = fleet(cell, [], names).innocent
+    for n in range(10):
+        cell.slots(8, f"w{n}")
+    runs = [started(cell, f"w{n}", jobs[8 * n : 8 * n + 8]) for n in range(10)]
+    for name in names:
+        cell.store.client.hset(cell.store.keys("job", name), mapping={"apart_ms": 1000, "crashes": 2})
+    for n in range(10):
+        kill(cell, f"w{n}", runs[n], lived_ms=3_600_000)
+    assert max(delay_ms(cell, name) for name in names) <= 7 * 120_000
+
+
+def test_after_the_clock_was_set_back_nobody_waits_for_a_time_of_the_old_clock(cell: Cell) -> None:
+    (job,) = crashed_before(cell, "a", 3)
+    cell.slots(100, "w0")
+    runs = started(cell, "w0", [job])
+    cell.store.rescue()
+    set_clock(cell.store, -DAY)
+    cell.store.client.set(cell.store.keys("apart", ""), int(time.time() * 1000) + DAY)
+    cell.store.rescue()
+    kill(cell, "w0", runs, lived_ms=3_600_000)
+    assert delay_ms(cell, "a") <= 0

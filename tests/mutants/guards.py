@@ -304,7 +304,7 @@ GUARDS = (
     _lua(
         "lib/clock",
         "who waits for a rate waits no longer",
-        "  in_each_pool(function() shift(K.parked(), '-inf', gap, PARKED_MOST) end)\n",
+        "    shift(K.parked(), '-inf', gap, PARKED_MOST)\n",
         "",
         CLOCK,
     ),
@@ -764,7 +764,15 @@ GUARDS = (
     _lua("lib/worker_lost", "the third crash is the last", "if crashes >= MAX_CRASHES and", "if false and"),
     # -- which job killed its worker
     _lua(
-        "lib/worker_lost", "of jobs lost together only one is to blame", " and (not job.ran_until or killed_its_worker(id, job))", "", APART
+        "lib/worker_lost", "of jobs lost together only one is to blame", "(kills or not job.ran_until or MAX_CRASHES == 1)", "true", APART
+    ),
+    _lua("lib/worker_lost", "who may crash once fails at once", " or MAX_CRASHES == 1)", ")", APART),
+    _lua(
+        "lib/worker_lost",
+        "one that was cancelled was there",
+        "job.ran_until and kills_its_workers(id, job)",
+        "job.ran_until and not job.cancel_requested and kills_its_workers(id, job)",
+        APART,
     ),
     _lua("lib/worker_lost", "they start apart", "  if crashes >= MAX_CRASHES - 1 then delay", "  if false then delay", APART),
     _lua(
@@ -780,17 +788,29 @@ GUARDS = (
         "lib/apart", "each in its own time", "  redis.call('SET', K.apart(of), int(from + long), 'PX', int(from + long - NOW))\n", "", APART
     ),
     _lua("lib/apart", "for longer each time", " * 2 ^ (crashes - MAX_CRASHES + 1)", "", APART),
-    _lua("lib/apart", "what ran for longer did not do it", "  return alone and own ~= false\n", "  return alone\n", APART),
-    _lua("lib/apart", "who was there is not alone", "      if its or own == nil then alone = false end\n", "", APART),
+    _lua("lib/apart", "but not for days", ", 3600000)", ", math.huge)", APART),
     _lua(
         "lib/apart",
-        "and tells the others",
-        "      if its == nil or its and own then redis.call('HSET', K.job(other), 'beside', known[2]) end\n",
-        "",
+        "who ran for longer waits for those of its worker only",
+        "if crashes > MAX_CRASHES or ended_apart(job.apart_ms, used_ms(job)) then",
+        "if crashes >= MAX_CRASHES then",
         APART,
     ),
-    _lua("lib/apart", "of another worker's nothing follows", "if known and known[1] == job.worker then", "if known then", APART),
+    _lua(
+        "lib/apart",
+        "what ran for longer did not do it",
+        "  if not ended_apart(job.apart_ms, used_ms(job)) then",
+        "  if not job.apart_ms then",
+        APART,
+    ),
+    _lua("lib/apart", "and is suspected no more", "    if job.suspected then redis.call('HDEL', K.job(id), 'suspected') end\n", "", APART),
+    _lua("lib/apart", "a live worker was not killed", "  if not dead then return false end\n", "", APART),
+    _lua("lib/apart", "once is not enough", "'suspected', 1) >= 2", "'suspected', 1) >= 1", APART),
+    _lua("lib/apart", "who was there is not alone", "      alone = false\n", "", APART),
+    _lua("lib/apart", "and tells the others", "      redis.call('HSET', K.job(other), 'beside', known[2])\n", "", APART),
+    _lua("lib/apart", "of another worker's nothing follows", "if known and known[1] == job.worker and", "if known and", APART),
     _lua("lib/apart", "of what was lost at other times neither", "job.beside ~= job.fence", "not job.beside", APART),
+    _lua("lib/clock", "nobody waits for a time of the old clock", "    redis.call('DEL', K.apart(''))\n", "", APART),
     _lua(
         "lib/requeueing", "only the next run is apart", "  if job.apart_ms then redis.call('HDEL', K.job(id), 'apart_ms') end\n", "", APART
     ),

@@ -1,4 +1,4 @@
--- Which job it was that killed its worker.
+-- Which job it was that killed its worker (docs/decisions/0017-which-job-killed-its-worker.md).
 --
 -- A job that kills its whole worker takes the jobs beside it with it. They did nothing, but all of them come back, and if they started
 -- together they would die together, until each has crashed too often. So a job whose next crash would be its last starts apart: those that
@@ -6,38 +6,43 @@
 
 -- That time in ms: twice what the run that was lost lived, since a job mostly kills its worker at the same point, but at most a minute, or
 -- the others would wait for hours where the job is innocent. Twice as long after each further crash: for a job that kills late, and where
--- workers come back so late that several start together after all; never more than an hour.
+-- workers come back so late that several start together after all. Never more than an hour.
 local function time_apart(job, crashes)
   return math.min(math.min(2 * used_ms(job) + 5000, 60000) * 2 ^ (crashes - MAX_CRASHES + 1), 3600000)
 end
 
--- Returns in how many ms the job may start, and how long it is apart then. It may have met a job that another worker was lost with: after
--- that, all of the pool start one after the other.
+-- Whether a run that lived so long ended in the time in which its job was apart.
+local function ended_apart(long, lived) return long and lived <= tonumber(long) end
+
+-- Returns in how many ms the job may start, and how long it is apart then. Where it ended in that time, and another one too, the other may
+-- be of another worker's: then all such jobs of the pool start one after the other.
 local function starts_apart(job, crashes)
-  local long, of = time_apart(job, crashes), crashes < MAX_CRASHES and job.worker or ''
+  local long, of = time_apart(job, crashes), job.worker
+  if crashes > MAX_CRASHES or ended_apart(job.apart_ms, used_ms(job)) then of = '' end
   local from = math.max(NOW, tonumber(redis.call('GET', K.apart(of)) or NOW))
   redis.call('SET', K.apart(of), int(from + long), 'PX', int(from + long - NOW))
   return from - NOW, int(long)
 end
 
--- Whether a run that lived so long ended in the time in which its job was apart; nil: it was not.
-local function ended_apart(long, lived)
-  if long then return lived <= tonumber(long) end
-end
-
--- Whether nobody else can have killed the worker with which the job was lost: of those that were apart it was the only one, or no other job
--- was there. Leases end one by one: so the first job tells the others that it was there (`beside`, with the fence of their run).
-local function killed_its_worker(id, job)
-  local own, alone = ended_apart(job.apart_ms, used_ms(job)), job.beside ~= job.fence
-  local leases = redis.call('ZRANGE', K.leases(), 0, -1)
+-- Whether the job is shown to kill its workers: twice it was lost with one while it was apart, and no other one that was apart was lost
+-- there. The first time a new job may have done it, which nobody suspected yet.
+-- Leases end one by one: so the first job tells the others that it was there (`beside`, with the fence of their run). While the worker is
+-- announced, the lease ended for another reason.
+local function kills_its_workers(id, job)
+  local dead = tonumber(redis.call('ZSCORE', K.workers(), job.worker) or '0') <= NOW
+  if not dead then return false end
+  if not ended_apart(job.apart_ms, used_ms(job)) then
+    if job.suspected then redis.call('HDEL', K.job(id), 'suspected') end
+    return false
+  end
+  local alone, leases = job.beside ~= job.fence, redis.call('ZRANGE', K.leases(), 0, -1)
   spend(#leases)
   for _, other in ipairs(leases) do
     local known = other ~= id and redis.call('HMGET', K.job(other), 'worker', 'fence', 'apart_ms', 'started_at')
-    if known and known[1] == job.worker then
-      local its = ended_apart(known[3], job.ran_until - tonumber(known[4]))
-      if its or own == nil then alone = false end
-      if its == nil or its and own then redis.call('HSET', K.job(other), 'beside', known[2]) end
+    if known and known[1] == job.worker and ended_apart(known[3], job.ran_until - tonumber(known[4] or NOW)) then
+      alone = false
+      redis.call('HSET', K.job(other), 'beside', known[2])
     end
   end
-  return alone and own ~= false
+  return alone and redis.call('HINCRBY', K.job(id), 'suspected', 1) >= 2
 end

@@ -55,7 +55,10 @@ end
 -- have waited. (The next
 -- thousand delayed jobs are looked at. A start time that was asked for stays.)
 local function shift_waits(gap)
-  in_each_pool(function() shift(K.parked(), '-inf', gap, PARKED_MOST) end)
+  in_each_pool(function()
+    shift(K.parked(), '-inf', gap, PARKED_MOST)
+    redis.call('DEL', K.apart(''))
+  end)
   shift_deliveries(gap)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed(), int(NOW), '+inf', 'LIMIT', 0, 1000)) do
     if redis.call('HGET', K.job(id), 'reason') == 'retry' then redis.call('ZINCRBY', K.delayed(), int(gap), id) end

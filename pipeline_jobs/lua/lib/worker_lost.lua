@@ -1,5 +1,5 @@
 -- What becomes of a job whose worker, or the process that ran it, died: it goes back to the queue, or it fails at its last crash
--- (MAX_CRASHES). A worker's death is that of a job that is shown to have killed it, and of no other (see apart).
+-- (MAX_CRASHES). A worker's death ends a job that is shown to have killed it, and no other (see apart); where a job may crash once only, any.
 
 local function goes_first(id, job, place)
   local before = use_pool(pool_of(job))
@@ -21,11 +21,13 @@ end
 -- Returns the job's status afterwards. error, detail: of the failed job.
 local function crashed(id, job, error, detail)
   discard(id, job, job.fence)
+  -- Asked first: one that ends by a cancel was there, too.
+  local kills = job.ran_until and kills_its_workers(id, job)
   local ended = stopped(id, job)
   if ended then return ended end
   local crashes = redis.call('HINCRBY', K.job(id), 'crashes', 1)
   count('crashes')
-  if crashes >= MAX_CRASHES and (not job.ran_until or killed_its_worker(id, job)) then
+  if crashes >= MAX_CRASHES and (kills or not job.ran_until or MAX_CRASHES == 1) then
     end_failed(id, job, error, detail)
     return 'failed'
   end
