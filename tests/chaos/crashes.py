@@ -6,6 +6,7 @@ A crash is a run that a job lost because its worker was believed to be dead. Som
 from __future__ import annotations
 
 import json
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,17 @@ from itertools import chain
 
 from pipeline_jobs.store.store import Store
 from tests.chaos.faults import Done
-from tests.chaos.journal import Body
+from tests.chaos.journal import KILLS, Body
 from tests.chaos.processes import Incarnation
 
 #: Two clocks are read on either side of a line: of what is told as later than it was, in seconds.
 TOLERANCE = 0.3
 #: A process that was kept from renewing for this part of a lease may lose it: it renews now and then, and has to be awake to do so.
 LONG_ENOUGH = 0.6
+#: What is told of a job that goes back to the queue and is kept from its next start on purpose: it was lost with its worker too often.
+APART = "starts apart"
+#: A worker that was killed by a job of its own, among the causes; and how long after the kill its end is seen at the latest, in seconds.
+BY_ITS_JOB, SEEN_SECONDS = "killed by its job", 10.0
 #: How long a client of the server waits for an answer that is lost, in seconds (`store/connection.py`), before it asks again.
 ANSWER_SECONDS = 10.0
 #: Between the end of a pause and the moment at which it is known whether it was too long, in seconds: a rescue, a renewal.
@@ -39,6 +44,8 @@ class Crash:
     requeued: bool = True
     #: What the run's body wrote; None: it had not begun.
     body: Body | None = None
+    #: It is kept from its next start on purpose.
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +115,32 @@ def _of_job(job_id: str, log: Sequence[Sequence[object]], real: Callable[[float]
                 if claimed - TOLERANCE <= body.started <= at + TOLERANCE and abs(body.started - claimed) <= abs(following - body.started)
             ]
             body = min(of_run, key=lambda one: abs(one.started - claimed), default=None)
-            yield Crash(job_id, claimed, at, requeued=not last, body=body)
+            yield Crash(job_id, claimed, at, requeued=not last, body=body, apart=not last and str(line[5]).startswith(APART))
 
 
-def causes(done: Iterable[Done], history: Iterable[Incarnation], lease: float, away: Sequence[tuple[float, float]] = ()) -> list[Cause]:
+def hops(histories: Mapping[str, Sequence[Sequence[object]]]) -> dict[str, int]:
+    """How often each job went on in another pool."""
+    return {job_id: sum(line[0] == "requeued" and line[6:7] == ["hop"] for line in log) for job_id, log in histories.items()}
+
+
+def slain(bodies: Iterable[Body], history: Iterable[Incarnation]) -> dict[str, float]:
+    """When each worker died that a job of its own killed, by its mark: the job said so right before, and the worker was seen to go so."""
+    ended = {one.mark: one for one in history if one.ended is not None and one.popen.returncode == -signal.SIGKILL}
+    told = {body.mark: body.over_at for body in bodies if body.over == KILLS and body.over_at is not None}
+    return {mark: at for mark, at in told.items() if mark in ended and -TOLERANCE <= (ended[mark].ended or 0.0) - at <= SEEN_SECONDS}
+
+
+def causes(
+    done: Iterable[Done],
+    history: Iterable[Incarnation],
+    lease: float,
+    away: Sequence[tuple[float, float]] = (),
+    slain: Mapping[str, float] | None = None,
+) -> list[Cause]:
     """What may end a run.
 
     :param lease: in seconds.
+    :param slain: when a worker was killed by a job of its own, by its mark.
     :param away: when the server was down or paused: what had ended before is found when it is back.
     """
     found = []
@@ -135,7 +161,11 @@ def causes(done: Iterable[Done], history: Iterable[Incarnation], lease: float, a
         elif one.kind.startswith("net_") and one.seconds + ANSWER_SECONDS >= LONG_ENOUGH * lease:
             until = end + ANSWER_SECONDS
             found.append(Cause(one.kind, one.mark, None, one.at, until, found_until(until + lease), kill=False))
+    for mark, at in (slain or {}).items():
+        found.append(Cause(BY_ITS_JOB, mark, None, at, at, claimed_until=found_until(at)))
     for incarnation in history:
+        if incarnation.mark in (slain or {}) and incarnation.killed is None:
+            continue
         # By the run when it was stuck, or by itself: that is told apart. One that ended as it was asked to has handed its jobs back.
         if incarnation.ended is not None and incarnation.killed is None and incarnation.popen.returncode != 0:
             found.append(Cause("its own end", incarnation.mark, None, incarnation.ended, incarnation.ended))

@@ -58,6 +58,10 @@ class Evidence:
     causes: Sequence[Cause] = ()
     #: Roles whose processes were told to die at a named place.
     armed: Set[str] = frozenset()
+    #: When a worker was killed by a job of its own, by its mark.
+    slain: Mapping[str, float] = field(default_factory=dict)
+    #: How often each job of several pools went on in another one.
+    hops: Mapping[str, int] = field(default_factory=dict)
     #: Ends of processes that nobody asked for.
     unexpected: Sequence[str] = ()
     #: What Celery says of the last job of each canvas.
