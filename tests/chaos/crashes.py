@@ -126,7 +126,8 @@ def hops(histories: Mapping[str, Sequence[Sequence[object]]]) -> dict[str, int]:
 def slain(bodies: Iterable[Body], history: Iterable[Incarnation]) -> dict[str, float]:
     """When each worker died that a job of its own killed, by its mark: the job said so right before, and the worker was seen to go so."""
     ended = {one.mark: one for one in history if one.ended is not None and one.popen.returncode == -signal.SIGKILL}
-    told = {body.mark: body.over_at for body in bodies if body.over == KILLS and body.over_at is not None}
+    # Of two that did so at once the first.
+    told = dict(sorted(((body.mark, body.over_at) for body in bodies if body.over == KILLS and body.over_at is not None), reverse=True))
     return {mark: at for mark, at in told.items() if mark in ended and -TOLERANCE <= (ended[mark].ended or 0.0) - at <= SEEN_SECONDS}
 
 
