@@ -227,7 +227,7 @@ class Job(Asked):
     #: +1 at the first claim and after a stage error; limited by `max_attempts`.
     attempt: int = 0
     max_attempts: int = 1
-    #: How often a worker died with it. `settings.max_crashes` ends it.
+    #: How often a worker died with it. `settings.max_crashes` ends it, unless another job may have killed the worker.
     crashes: int = field(default=0, metadata=HIDDEN)
     #: How often a worker gave it back on purpose (deploys). No limit.
     handbacks: int = field(default=0, metadata=HIDDEN)

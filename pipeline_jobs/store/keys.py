@@ -104,6 +104,11 @@ KEYS: dict[str, Key] = {
         "zset order->id pipeline",
         "Jobs that were lost with their worker: next. With a hint: order + 4e15. Left by their start, and what ends them.",
     ),
+    "apart": Key(
+        "apart@:{}",
+        "string ms, until then",
+        "Until when jobs that were lost with a worker (empty: with several) start one by one. By rescue.",
+    ),
     "hints": Key("hints@", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key(
         "leases@", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."

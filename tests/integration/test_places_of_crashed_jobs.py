@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
+from pipeline_jobs.pipelines import WorkerClass
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.runs import Taker
 from tests.commands import commands_of
 from tests.integration.conftest import Cell
+from tests.integration.lost_runs import dispatched, kill, started
 
 OLD, NEW = "jobs@node/0a", "jobs@other/0b"
 
@@ -22,27 +22,6 @@ OLD, NEW = "jobs@node/0a", "jobs@other/0b"
 @pytest.fixture
 def cell(jobs: Cell) -> Cell:
     return jobs.with_settings(max_concurrent_jobs=100, lease_seconds=60.0, announce_seconds=1000.0)
-
-
-def started(cell: Cell, worker: str, jobs: Sequence[Job]) -> list[Job]:
-    return [cell.start(job.job_id, worker=worker, run=worker) for job in jobs]
-
-
-def kill(cell: Cell, worker: str, runs: Sequence[Job], lived_ms: int = 7_000, kind: WorkerClass = NO_CLASS) -> None:
-    """A worker dies with these runs, and a lease later they are rescued."""
-    client, keys = cell.store.client, cell.store.keys
-    for run in runs:
-        client.hset(keys("job", run.job_id), "started_at", int(time.time() * 1000) - lived_ms)
-    cell.store.announce(worker, 0, [(run.job_id, run.fence) for run in runs], kind=kind)
-    cell.store.rescue()
-    client.zadd(keys("workers"), {worker: 1})
-    client.zadd(keys("leases"), {run.job_id: int(time.time() * 1000) - 1 for run in runs})
-    while cell.store.rescue():
-        pass
-
-
-def dispatched(cell: Cell, jobs: Sequence[Job]) -> list[Job]:
-    return [job for job in jobs if cell.client.get(job.job_id).reason == "dispatched"]
 
 
 def ends(cell: Cell, run: Job) -> Job | None:
@@ -72,19 +51,6 @@ def test_who_kills_its_workers_has_no_more_than_its_share(cell: Cell) -> None:
             cell.store.client.zadd(cell.store.keys("workers"), {f"w{n}": 1})
         cell.slots(1, f"w{n + 1}")
     assert turns.count("good") >= 4
-
-
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="docs/reliability.md, what this does not show")
-def test_a_job_that_kills_its_worker_fails_no_job_of_others(cell: Cell) -> None:
-    """All that a worker had goes first, and together: the same jobs die together until each has died too often."""
-    cell.slots(4, "w0")
-    poison, *innocent = [cell.submit(tenant_id=f"t{n}") for n in range(4)]
-    for _ in range(20):
-        cell.submit(tenant_id="crowd")
-    for n in range(3):
-        kill(cell, f"w{n}", started(cell, f"w{n}", dispatched(cell, [poison, *innocent])))
-        cell.slots(4, f"w{n + 1}")
-    assert {cell.client.get(job.job_id).status for job in innocent} == {JobStatus.QUEUED}
 
 
 @pytest.mark.parametrize("how", ["a process asks", "its hint is lost"])

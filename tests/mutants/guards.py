@@ -78,6 +78,7 @@ FLOWS_API = "tests/integration/web/test_workflows_api.py"
 CAP = "tests/integration/test_max_concurrent_jobs.py"
 DEAD = "tests/integration/test_dead_workers.py"
 PLACES = "tests/integration/test_places_of_crashed_jobs.py"
+APART = "tests/integration/test_apart.py"
 NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
 POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_pools_model.py"
@@ -745,7 +746,38 @@ GUARDS = (
     _lua("lib/dispatch", "and each one after it for longer", "int(soon / 500)", "1", DEAD),
     _lua("lib/starting", "until it starts", ", 'new_attempt', 'hint_soon')", ", 'new_attempt')", DEAD),
     _lua("announce", "what waits for its claim is not stopped", "awaited and 'ok' or 'fenced'", "'fenced'", STORE),
-    _lua("lib/worker_lost", "the third crash is the last", "if crashes >= MAX_CRASHES then", "if false then"),
+    _lua("lib/worker_lost", "the third crash is the last", "if crashes >= MAX_CRASHES and", "if false and"),
+    # -- which job killed its worker
+    _lua(
+        "lib/worker_lost", "of jobs lost together only one is to blame", " and (not job.ran_until or killed_its_worker(id, job))", "", APART
+    ),
+    _lua("lib/worker_lost", "they start apart", "  if crashes >= MAX_CRASHES - 1 then delay", "  if false then delay", APART),
+    _lua(
+        "lib/worker_lost",
+        "one by one",
+        "back_to_queue(id, job, 'retry', delay, 'crash', why)",
+        "back_to_queue(id, job, 'retry', 0, 'crash', why)",
+        APART,
+    ),
+    _lua("lib/worker_lost", "and it is known of them", "  if long then redis.call('HSET', K.job(id), 'apart_ms', long) end\n", "", APART),
+    _lua(
+        "lib/apart", "each in its own time", "  redis.call('SET', K.apart(of), int(from + long), 'PX', int(from + long - NOW))\n", "", APART
+    ),
+    _lua("lib/apart", "for longer each time", " * 2 ^ (crashes - MAX_CRASHES + 1)", "", APART),
+    _lua("lib/apart", "what ran for longer did not do it", "  return alone and own ~= false\n", "  return alone\n", APART),
+    _lua("lib/apart", "who was there is not alone", "      if its or own == nil then alone = false end\n", "", APART),
+    _lua(
+        "lib/apart",
+        "and tells the others",
+        "      if its == nil or its and own then redis.call('HSET', K.job(other), 'beside', known[2]) end\n",
+        "",
+        APART,
+    ),
+    _lua("lib/apart", "of another worker's nothing follows", "if known and known[1] == job.worker then", "if known then", APART),
+    _lua("lib/apart", "of what was lost at other times neither", "job.beside ~= job.fence", "not job.beside", APART),
+    _lua(
+        "lib/requeueing", "only the next run is apart", "  if job.apart_ms then redis.call('HDEL', K.job(id), 'apart_ms') end\n", "", APART
+    ),
     # -- the next job of a child
     _lua(
         "finish", "a worker with more runs than slots", "return tonumber(running or '0') < tonumber(slots or '0') and at", "return at", NEXT
@@ -1399,15 +1431,15 @@ GUARDS = (
     _lua(
         "lib/worker_lost",
         "a lost job goes first",
-        "  if job.ran_until then\n    local before",
-        "  if false then\n    local before",
+        "  if delay == 0 then goes_first(id, job) end\n",
+        "",
         DEAD,
     ),
     _lua(
         "lib/worker_lost",
         "one that crashed does not",
-        "  if job.ran_until then\n    local before",
-        "  do\n    local before",
+        "else back_to_queue(id, job, 'retry', 0, 'crash') end",
+        "else back_to_queue(id, job, 'retry', 0, 'crash') goes_first(id, job) end",
         DEAD,
     ),
     _lua(

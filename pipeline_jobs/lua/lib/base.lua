@@ -75,7 +75,7 @@ local function int(number) return string.format('%.0f', number + 0) end
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
   'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'artifacts_expire_at', 'ended_fence', 'deadline_at', 'deadline_passed', 'stage',
   'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload', 'run_until', 'class',
-  'store_bytes', 'pool', 'segments_ms'}
+  'store_bytes', 'pool', 'segments_ms', 'apart_ms', 'beside'}
 
 -- The fields of a job that decisions are made on, as a table; nil if there is no such job.
 local function load(id)

@@ -14,6 +14,8 @@ local function back_to_queue(id, job, reason, delay_ms, why, warning, pool)
   spend(25)
   -- Time on a broken machine does not count against the job's longest run.
   if why ~= 'fault' then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used_ms(job))) end
+  -- Only the run that follows is apart.
+  if job.apart_ms then redis.call('HDEL', K.job(id), 'apart_ms') end
   if job.run_until then
     redis.call('HDEL', K.job(id), 'run_until')
     if job.deadline_at then redis.call('ZADD', K.deadlines(), job.deadline_at, id) else redis.call('ZREM', K.deadlines(), id) end

@@ -1,5 +1,21 @@
 -- What becomes of a job whose worker, or the process that ran it, died: it goes back to the queue, or it fails at its last crash
--- (MAX_CRASHES).
+-- (MAX_CRASHES). A worker's death is that of a job that is shown to have killed it, and of no other (see apart).
+
+local function goes_first(id, job)
+  local before = use_pool(pool_of(job))
+  redis.call('ZADD', K.lost(), job.order, id .. ' ' .. job.pipeline)
+  use_pool(before)
+end
+
+-- The whole worker died, not only the process that ran the job: its lease ended. It goes first, unless it starts apart from others.
+local function lost_with_worker(id, job, crashes)
+  local delay, long = 0, nil
+  if crashes >= MAX_CRASHES - 1 then delay, long = starts_apart(job, crashes) end
+  local why = delay > 0 and 'starts apart from the jobs that were lost with it, in ' .. int(math.ceil(delay / 1000)) .. ' s' or nil
+  back_to_queue(id, job, 'retry', delay, 'crash', why)
+  if long then redis.call('HSET', K.job(id), 'apart_ms', long) end
+  if delay == 0 then goes_first(id, job) end
+end
 
 -- Returns the job's status afterwards. error, detail: of the failed job.
 local function crashed(id, job, error, detail)
@@ -8,18 +24,12 @@ local function crashed(id, job, error, detail)
   if ended then return ended end
   local crashes = redis.call('HINCRBY', K.job(id), 'crashes', 1)
   count('crashes')
-  if crashes >= MAX_CRASHES then
+  if crashes >= MAX_CRASHES and (not job.ran_until or killed_its_worker(id, job)) then
     end_failed(id, job, error, detail)
     return 'failed'
   end
   redis.call('HSET', K.job(id), 'hint_soon', '1')
-  back_to_queue(id, job, 'retry', 0, 'crash')
-  -- The lease ended: the whole worker died, not only the process that ran the job.
-  if job.ran_until then
-    local before = use_pool(pool_of(job))
-    redis.call('ZADD', K.lost(), job.order, id .. ' ' .. job.pipeline)
-    use_pool(before)
-  end
+  if job.ran_until then lost_with_worker(id, job, crashes) else back_to_queue(id, job, 'retry', 0, 'crash') end
   return 'queued'
 end
 
