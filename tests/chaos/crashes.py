@@ -6,6 +6,7 @@ A crash is a run that a job lost because its worker was believed to be dead. Som
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -115,7 +116,14 @@ def _of_job(job_id: str, log: Sequence[Sequence[object]], real: Callable[[float]
                 if claimed - TOLERANCE <= body.started <= at + TOLERANCE and abs(body.started - claimed) <= abs(following - body.started)
             ]
             body = min(of_run, key=lambda one: abs(one.started - claimed), default=None)
-            yield Crash(job_id, claimed, at, requeued=not last, body=body, apart=not last and str(line[5]).startswith(APART))
+            yield Crash(job_id, claimed, at, requeued=not last, body=body, apart=apart_seconds(line) > 0)
+
+
+def apart_seconds(line: Sequence[object]) -> float:
+    """For how long a job was sent back to start apart, by a line of its log: 0 if it was not."""
+    text = str(line[5]) if line[0] == "requeued" and len(line) > 5 else ""
+    told = re.search(r"in (\d+) s$", text) if text.startswith(APART) else None
+    return float(told.group(1)) if told else 0.0
 
 
 def hops(histories: Mapping[str, Sequence[Sequence[object]]]) -> dict[str, int]:

@@ -17,7 +17,17 @@ from pipeline_jobs.worker.app import JobsCelery, create_celery
 from tests.chaos.canvases import CanvasLoad, states
 from tests.chaos.clock import Clock
 from tests.chaos.crashes import causes, crashes, hops, read_histories, slain
-from tests.chaos.evidence import Evidence, Verdict, at_work, disagreements, read_artifacts, read_kept, read_records
+from tests.chaos.evidence import (
+    Evidence,
+    Verdict,
+    apart_for,
+    at_work,
+    crashes_counted,
+    disagreements,
+    read_artifacts,
+    read_kept,
+    read_records,
+)
 from tests.chaos.faults import Around, Done, Faults, out_of_reach
 from tests.chaos.figures import Executions, Rescues, executions, rescues
 from tests.chaos.journal import BODIES, ClientJournal, read_bodies
@@ -39,6 +49,8 @@ TICK_SECONDS = 0.1
 ORPHAN_LOOK_SECONDS = 5.0
 #: How long the system may take to come up, to end one more job when nothing disturbs it any more, and to tidy up, in seconds.
 UP_SECONDS, STILL_SECONDS, REST_SECONDS = 90.0, 45.0, 60.0
+#: How long jobs that kill their worker, and those that were lost with them, may take in all to be told apart, in seconds.
+APART_SECONDS = 900.0
 #: How much longer than planned load and faults may take, in seconds; or as long again, where that is more.
 LATE_SECONDS = 120.0
 
@@ -214,14 +226,25 @@ class _Run:
             time.sleep(TICK_SECONDS)
 
     def _until_still(self) -> None:
-        """Until all jobs have ended, and Celery knows it; or none has for a while: what still waits then waits for what does not come."""
-        live, moved = at_work(self.store), time.monotonic()
-        while live and time.monotonic() - moved < STILL_SECONDS:
+        """Until all jobs have ended, and Celery knows it; or none has for a while: what still waits then waits for what does not come.
+
+        A job that starts apart is waited for, and one that kills its worker until that was its last.
+        """
+        began = moved = time.monotonic()
+        seen = self._at_work()
+        while seen[0] and time.monotonic() - moved < self._patience(seen[0], moved) and time.monotonic() - began < APART_SECONDS:
             self.processes.tick()
             time.sleep(TICK_SECONDS)
-            if (now := at_work(self.store)) != live:
-                live, moved = now, time.monotonic()
+            if (now := self._at_work()) != seen:
+                seen, moved = now, time.monotonic()
         self._tick_until(self.processes.all_up, STILL_SECONDS)
+
+    def _at_work(self) -> tuple[set[str], str]:
+        return at_work(self.store), crashes_counted(self.store)
+
+    def _patience(self, live: set[str], moved: float) -> float:
+        """How long nothing may happen."""
+        return STILL_SECONDS + (apart_for(self.store, live) if time.monotonic() - moved >= STILL_SECONDS else 0)
 
     def _tidy(self) -> bool:
         """Maintenance has swept what killed runs left."""

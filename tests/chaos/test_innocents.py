@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.crashes import BY_ITS_JOB, Crash, causes, crashes, hops, slain
+from pipeline_jobs.settings import Settings
+from tests.celery_apps import celery_app
+from tests.chaos.crashes import BY_ITS_JOB, Crash, apart_seconds, causes, crashes, hops, slain
+from tests.chaos.evidence import apart_for
 from tests.chaos.faults import Done
 from tests.chaos.figures import executions
 from tests.chaos.innocents import innocents
@@ -189,6 +193,29 @@ def test_what_starts_apart_is_told_by_its_event_and_timed_apart() -> None:
     slots = Slots({"x:w9:1": [(0.0, 100.0)]}, {})
     assert until_started(found, bodies, slots, {}).times == [1.5]
     assert waited_apart(found, bodies).times == pytest.approx([11.1])
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        (["requeued", 1, 1, 0, "", "starts apart from the jobs that were lost with it, in 19 s", "crash"], 19.0),
+        (["requeued", 1, 1, 0, "", "working, in 19 s", "crash"], 0.0),
+        (["started", 1, 1], 0.0),
+        (["failed", 1, 1, 0, "", "starts apart, in 3 s", "worker_lost"], 0.0),
+    ],
+)
+def test_how_long_a_job_waits_apart_is_read_from_its_log(line: list[object], seconds: float) -> None:
+    assert apart_seconds(line) == seconds
+
+
+def test_a_job_that_starts_apart_is_waited_for_as_long_as_its_log_says(cell: Settings) -> None:
+    with celery_app(cell) as app:
+        store = app.cell.store
+        for job_id, text in (("a", "starts apart, in 19 s"), ("b", "starts apart, in 60 s"), ("c", "working")):
+            store.client.rpush(store.keys("events", job_id), json.dumps(["requeued", 1, 1, 0, "", text, "crash"]))
+        store.client.rpush(store.keys("events", "b"), json.dumps(["started", 2, 1]))
+        assert apart_for(store, {"a", "b", "c", "unknown"}) == 19.0
+        assert apart_for(store, set()) == 0.0
 
 
 def test_a_run_is_lost_with_the_worker_that_a_job_killed() -> None:
