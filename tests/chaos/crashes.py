@@ -24,7 +24,8 @@ TOLERANCE = 0.3
 LONG_ENOUGH = 0.6
 #: What is told of a job that goes back to the queue and is kept from its next start on purpose: it was lost with its worker too often.
 APART = "starts apart"
-#: A worker that was killed by a job of its own, among the causes; and how long after the kill its end is seen at the latest, in seconds.
+#: A worker that was killed by a job of its own, among the causes; and how long after the kill the run may kill it as well, for it has not seen its end yet, in
+#: seconds.
 BY_ITS_JOB, SEEN_SECONDS = "killed by its job", 10.0
 #: How long a client of the server waits for an answer that is lost, in seconds (`store/connection.py`), before it asks again.
 ANSWER_SECONDS = 10.0
@@ -136,7 +137,12 @@ def slain(bodies: Iterable[Body], history: Iterable[Incarnation]) -> dict[str, f
     ended = {one.mark: one for one in history if one.ended is not None and one.popen.returncode == -signal.SIGKILL}
     # Of two that did so at once the first.
     told = dict(sorted(((body.mark, body.over_at) for body in bodies if body.over == KILLS and body.over_at is not None), reverse=True))
-    return {mark: at for mark, at in told.items() if mark in ended and -TOLERANCE <= (ended[mark].ended or 0.0) - at <= SEEN_SECONDS}
+    return {mark: at for mark, at in told.items() if mark in ended and _died_then(ended[mark], at)}
+
+
+def _died_then(worker: Incarnation, at: float) -> bool:
+    """Who looks after it may be late. One that the run killed long after was alive till then: something killed the job before it could."""
+    return (worker.ended or 0.0) >= at - TOLERANCE and (worker.killed is None or abs(worker.killed - at) <= SEEN_SECONDS)
 
 
 def causes(

@@ -118,8 +118,9 @@ def worker(mark: str, code: int, ended: float | None, killed: float | None = Non
 
 
 def test_a_worker_was_killed_by_its_job_if_both_say_so() -> None:
-    assert slain([JX], [worker("x:w1:1", -signal.SIGKILL, 3.2)]) == {"x:w1:1": 3.0}
-    for other in (worker("x:w1:1", 1, 3.2), worker("x:w1:1", 0, None), worker("x:w2:1", -9, 3.2), worker("x:w1:1", -9, 30.0)):
+    for seen in (worker("x:w1:1", -signal.SIGKILL, 3.2), worker("x:w1:1", -signal.SIGKILL, 30.2), worker("x:w1:1", -9, 3.4, 3.1)):
+        assert slain([JX], [seen]) == {"x:w1:1": 3.0}, seen
+    for other in (worker("x:w1:1", 1, 3.2), worker("x:w1:1", 0, None), worker("x:w2:1", -9, 3.2), worker("x:w1:1", -9, 30.2, 30.0)):
         assert slain([JX], [other]) == {}, other
     assert slain([replace(JX, over=None, over_at=None)], [worker("x:w1:1", -9, 3.2)]) == {}
 
