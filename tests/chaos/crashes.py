@@ -24,8 +24,8 @@ TOLERANCE = 0.3
 LONG_ENOUGH = 0.6
 #: What is told of a job that goes back to the queue and is kept from its next start on purpose: it was lost with its worker too often.
 APART = "starts apart"
-#: A worker that was killed by a job of its own, among the causes; and how long after the kill the run may kill it as well, for it has not seen its end yet, in
-#: seconds.
+#: A worker that was killed by a job of its own, among the causes; and how long after it the run may kill it as well, in seconds: it has
+#: not seen its end yet.
 BY_ITS_JOB, SEEN_SECONDS = "killed by its job", 10.0
 #: How long a client of the server waits for an answer that is lost, in seconds (`store/connection.py`), before it asks again.
 ANSWER_SECONDS = 10.0
