@@ -34,9 +34,12 @@ class JobHandle:
         """
         return self.cancel(ANYBODYS).job
 
-    def cancel(self, whose: Whose) -> Cancelled:
-        """`revoke`, of a job of theirs, and what the job was before. :raises UnknownJob: there is none, or it is not theirs."""
-        done = self.client.store.cancel(self.job_id, whose)
+    def cancel(self, whose: Whose, *, actor: str | None = None) -> Cancelled:
+        """`revoke`, of a job of theirs, and what the job was before.
+
+        :param actor: who asked, for the audit log (`Store.cancel`). :raises UnknownJob: there is none, or it is not theirs.
+        """
+        done = self.client.store.cancel(self.job_id, whose, actor=actor)
         if done.was is JobStatus.QUEUED and done.job.status is JobStatus.CANCELLED:
             self.say(Moved(self.job_id, "cancelled", job=done.job))
         return done

@@ -222,9 +222,14 @@ class Store(Runs):
 
     # -- from outside
 
-    def cancel(self, job_id: str, whose: Whose = ANYBODYS) -> Cancelled:
-        """Ask for a job's end. :raises UnknownJob: there is none, or it is not theirs."""
-        done = self.run("cancel_job", id=job_id, call=secrets.randbelow(10**14), tenant=whose.tenant_id, workspace=whose.workspace_id)
+    def cancel(self, job_id: str, whose: Whose = ANYBODYS, *, actor: str | None = None) -> Cancelled:
+        """Ask for a job's end.
+
+        :param actor: who asked, for the audit log; None: the caller writes that down.
+        :raises UnknownJob: there is none, or it is not theirs.
+        """
+        call = secrets.randbelow(10**14)
+        done = self.run("cancel_job", id=job_id, call=call, tenant=whose.tenant_id, workspace=whose.workspace_id, actor=actor)
         if done.was == "unknown":
             raise UnknownJob
         return Cancelled(JobStatus(done.was), Job.from_mapping(mapping(done.record)))

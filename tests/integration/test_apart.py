@@ -30,7 +30,7 @@ class Fleet:
 
     def __init__(self, cell: Cell, killers: Sequence[Job], innocent: Sequence[Job]) -> None:
         self.cell, self.killers, self.innocent = cell, killers, innocent
-        self.deaths = 0
+        self.deaths, self.lives = 0, LIVES
         self.runs: list[Job] = []
         cell.slots(100, self.worker)
 
@@ -43,7 +43,7 @@ class Fleet:
 
     def dies(self) -> None:
         # Its leases ended a moment ago: it is a lease since anybody renewed them.
-        self._go_on(LIVES + LEASE)
+        self._go_on(self.lives + LEASE)
         kill(self.cell, self.worker, self.runs, lived_ms=None)
         self.deaths, self.runs = self.deaths + 1, []
         self.cell.slots(100, self.worker)
@@ -128,6 +128,16 @@ def test_random_killers_are_found_and_nobody_else(cell: Cell) -> None:
         assert JobStatus.FAILED not in jobs.status(jobs.innocent), seed
         for job in jobs.innocent:
             cell.client.cancel(job.job_id)
+
+
+def test_a_job_that_kills_late_is_found(cell: Cell) -> None:
+    """Nobody is apart for so long at first: each lives on with the others, and dies with them."""
+    jobs = fleet(cell, ["m"], ["b", "x"])
+    jobs.lives = 600_000
+    deaths = jobs.find()
+    assert jobs.status(jobs.killers) == [JobStatus.FAILED]
+    assert JobStatus.FAILED not in jobs.status(jobs.innocent)
+    assert len(deaths) > 3
 
 
 def test_a_job_that_was_alone_with_its_worker_needs_no_second_proof(cell: Cell) -> None:

@@ -147,7 +147,7 @@ def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[s
     first = cell.submit(**acme)
     waiting = cell.submit(depends_on=(first.job_id,), **acme)
     client.change(waiting.job_id, priority=3)
-    client.cancel(first.job_id)
+    client.store.cancel(first.job_id, actor="key:1")
     cell.slots(0)
     late = cell.submit(priority=-1, **acme)
     cell.slots(5)

@@ -252,7 +252,15 @@ GUARDS = (
     _lua("announce", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "tells of a cancel", "(job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'", "'ok'"),
     # -- round trips
-    _lua("jobs/cancel_job", "a cancel sent again says what the job was", "found_before(call) or job.status", "job.status", TRIPS),
+    _lua(
+        "jobs/cancel_job",
+        "a cancel sent again says what the job was",
+        "local was, hints = before or job.status",
+        "local was, hints = job.status",
+        TRIPS,
+    ),
+    _lua("jobs/cancel_job", "and who asked for it is written once", "if actor ~= '' and not before then", "if actor ~= '' then", TRIPS),
+    _lua("jobs/cancel_job", "who asked is written down", "if actor ~= '' and not before then", "if false then", CANCELLING),
     _lua("jobs/cancel_job", "another's job is unknown to a cancel", "not job or not is_of(job, tenant, workspace)", "not job", OWN),
     _lua("jobs/change", "another's job is unknown to a change", "not job or not is_of(job, tenant, workspace)", "not job", OWN),
     Guard("a job that waits is looked at in one trip", "pipeline_jobs/jobs/client.py", "if seen in self._waiting:", "if False:", (TRIPS,)),

@@ -6,8 +6,10 @@
 
 -- That time in ms: twice what the run that was lost lived, since a job mostly kills its worker at the same point, but at most a minute, or
 -- the others would wait for hours where the job is innocent. Twice as long after each further crash: for a job that kills late, and where
--- workers come back so late that several start together after all.
-local function time_apart(job, crashes) return math.min(2 * used_ms(job) + 5000, 60000) * 2 ^ (crashes - MAX_CRASHES + 1) end
+-- workers come back so late that several start together after all; never more than an hour.
+local function time_apart(job, crashes)
+  return math.min(math.min(2 * used_ms(job) + 5000, 60000) * 2 ^ (crashes - MAX_CRASHES + 1), 3600000)
+end
 
 -- Returns in how many ms the job may start, and how long it is apart then. It may have met a job that another worker was lost with: after
 -- that, all of the pool start one after the other.

@@ -14,11 +14,9 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.rates import Sender
-from pipeline_jobs.states import LIVE
 from pipeline_jobs.store.cancelled import Cancelled
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import Whose
-from pipeline_jobs.web.access.cancels import note_cancel
 from pipeline_jobs.web.access.throttle import group
 from pipeline_jobs.web.problems import Refused
 
@@ -206,8 +204,6 @@ class OwnHandle:
 
     handle: JobHandle
     who: Caller
-    #: Where it is written down who cancelled.
-    store: Store
 
     def record(self) -> Job:
         return self.who.own(self.handle.record(self.who.whose), UnknownJob)
@@ -217,10 +213,7 @@ class OwnHandle:
 
     def cancel(self) -> Cancelled:
         """Of a job that had not ended it is written down who asked for its end."""
-        done = self.handle.cancel(self.who.whose)
-        if done.was in LIVE:
-            note_cancel(self.store, self.who.actor, "job.cancelled", done.job.job_id, done.job.tenant_id)
-        return done
+        return self.handle.cancel(self.who.whose, actor=self.who.actor)
 
     def forget(self, order: int) -> None:
         """:param order: of a job of theirs."""

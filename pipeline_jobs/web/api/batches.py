@@ -68,7 +68,7 @@ def cancelled_whole(batch: Batch, cancel: Callable[[str], Cancelled]) -> Cancell
     done = cancel(batch.batch_id)
     cost(done.matched * CANCELLED_SECONDS)
     if done.matched:
-        note_cancel(web().cell.store, caller().actor, "batch.cancelled", batch.batch_id, batch.tenant_id, matched=done.matched)
+        note_cancel(web().cell.store, caller().actor, batch.batch_id, batch.tenant_id, done.matched)
     return done
 
 

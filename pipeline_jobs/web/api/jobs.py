@@ -40,7 +40,7 @@ def handle_of(job_id: str) -> OwnHandle:
     :raises UnknownJob: nothing can have this id.
     """
     cell = web().cell
-    return OwnHandle(cell.results(known_id(job_id)), caller(), cell.store)
+    return OwnHandle(cell.results(known_id(job_id)), caller())
 
 
 def known_id(job_id: str) -> str:

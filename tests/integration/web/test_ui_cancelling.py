@@ -110,7 +110,7 @@ def test_a_row_that_cannot_be_written_is_no_error_of_the_cancel(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise error
 
-    job = world.put()
+    made = world.cell.batches.create(NewBatch([TAGGED, TAGGED], "acme"))
     monkeypatch.setattr(audit, "record", fail)
-    assert client.post(f"/pipeline/jobs/{job.job_id}/cancel").get_json()["status"] == "cancelled"
+    assert client.post(f"/pipeline/batches/{made.batch.batch_id}/cancel").get_json()["cancelled"] == 2
     assert world.audit == []
