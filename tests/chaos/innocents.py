@@ -40,7 +40,11 @@ def condemned(seen: Evidence) -> Iterator[str]:
     for job_id, found in _failed(seen).items():
         last = found[-MAX_CRASHES:]
         if len(last) == MAX_CRASHES and all(only_by_a_job(crash, seen.causes) for crash in last):
-            yield f"{job_id}: lost with {[crash.body.mark.split(':', 1)[1] for crash in last if crash.body]}"
+            yield f"{job_id}: lost with {[_where(crash) for crash in last]}"
+
+
+def _where(crash: Crash) -> str:
+    return f"{crash.body.mark.split(':', 1)[1] if crash.body else 'a worker before it began'} at {crash.at:.3f}"
 
 
 def innocents(seen: Evidence) -> dict[str, bool]:
@@ -55,10 +59,12 @@ def _failed(seen: Evidence) -> dict[str, list[Crash]]:
 
 
 def only_by_a_job(crash: Crash, causes: Sequence[Cause]) -> bool:
-    """Its worker was killed by a job, and nothing else was done that can have ended this run. Of a run that had not begun nobody knows."""
-    found = {cause.what for cause in causes if crash.body is not None and cause.explains(crash)}
-    return found == {BY_ITS_JOB}
+    """A job killed its worker, and nothing else was done that can have ended this run.
+
+    Of a run that had not begun nobody knows which worker had it: then nothing else was done to any of them.
+    """
+    return {cause.what for cause in causes if cause.explains(crash)} == {BY_ITS_JOB}
 
 
 def _by_a_job(crash: Crash, causes: Sequence[Cause]) -> bool:
-    return crash.body is not None and any(cause.what == BY_ITS_JOB and cause.explains(crash) for cause in causes)
+    return any(cause.what == BY_ITS_JOB and cause.explains(crash) for cause in causes)

@@ -178,9 +178,12 @@ def test_the_last_three_crashes_condemn_and_only_where_nothing_else_was_done() -
     # The third one's worker was killed twice.
     both = [*four.causes, *causes([Done(31.0, "kill_worker", "x:w3:1", 9)], [], 6.0)]
     assert promise not in violated(replace(four, causes=both))
-    # Nobody knows where a run was that had not begun.
-    unborn = [*four.crashes[:3], replace(four.crashes[3], body=None)]
-    assert promise not in violated(replace(four, crashes=unborn))
+    # Nobody knows where a run was that had not begun: it was lost by a job if nothing else was done meanwhile, wherever.
+    unborn = replace(four, crashes=[*four.crashes[:3], replace(four.crashes[3], body=None)])
+    assert promise in violated(unborn)
+    elsewhere = causes([Done(44.0, "kill_worker", "x:w9:1", 9)], [], 6.0)
+    assert promise not in violated(replace(unborn, causes=[*four.causes, *elsewhere]))
+    assert promise in violated(replace(four, causes=[*four.causes, *elsewhere]))
 
 
 def test_what_starts_apart_is_told_by_its_event_and_timed_apart() -> None:
