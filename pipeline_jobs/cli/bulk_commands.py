@@ -16,6 +16,9 @@ from pipeline_jobs.jobs.bulk_ended import STATUSES, BulkAction, NotDone, each_en
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.logs import harmless
 
+#: What is said of a count that has ended before all jobs were looked at.
+_MORE = "There may be more: a count ends after some thousand jobs. With narrower filters it reaches all."
+
 
 def of_many(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a command for one job or for many."""
@@ -64,12 +67,18 @@ def delete_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, 
 
 def _each(cell: Cell, action: BulkAction, query: JobQuery, dry_run: bool, yes: bool, as_json: bool) -> None:
     if dry_run or not yes:
-        matched = _all(cell, action, query, dry_run=True)[0]
+        found = each_ended(cell.client, action, query, dry_run=True)
+        at_least, more = ("At least ", f" {_MORE}") if found.next_cursor else ("", "")
         if dry_run:
-            say(as_json, {"matched": matched, "dry_run": True}, f"{matched} matched and would be {action.past}.")
+            shown = {"matched": found.matched, "more": bool(more), "dry_run": True}
+            say(as_json, shown, f"{at_least}{found.matched} matched and would be {action.past}.{more}")
             return
-        ask(f"{matched} jobs will be {action.past}.", yes)
-    matched, done, not_done = _all(cell, action, query, dry_run=False)
+        ask(f"{at_least}{found.matched} jobs will be {action.past}.{more}", yes)
+    _do(cell, action, query, as_json)
+
+
+def _do(cell: Cell, action: BulkAction, query: JobQuery, as_json: bool) -> None:
+    matched, done, not_done = _all(cell, action, query)
     if as_json:
         left = [{"job_id": one.job_id, "message": one.message} for one in not_done]
         print_json({"matched": matched, action.past: done, "not_done": left, "dry_run": False})
@@ -81,12 +90,12 @@ def _each(cell: Cell, action: BulkAction, query: JobQuery, dry_run: bool, yes: b
         raise SystemExit(1)
 
 
-def _all(cell: Cell, action: BulkAction, query: JobQuery, *, dry_run: bool) -> tuple[int, int, list[NotDone]]:
+def _all(cell: Cell, action: BulkAction, query: JobQuery) -> tuple[int, int, list[NotDone]]:
     """Until there are no more: how many matched, how many it was done to, and to which it was not."""
     matched, done, not_done = 0, 0, list[NotDone]()
     while True:
         try:
-            part = each_ended(cell.client, action, query, dry_run=dry_run, actor=user())
+            part = each_ended(cell.client, action, query, dry_run=False, actor=user())
         except (TryLater, StoreUnavailable):
             if done:
                 click.echo(f"{done} {action.past} before this:", err=True)

@@ -15,8 +15,9 @@ from pipeline_jobs.rates import Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cursors import write_cursor
 
-#: Jobs of one call: each takes a script or two. A call that only counts looks at more.
-MOST, MOST_COUNTED = 100, 1_000
+#: Jobs of one call: each takes a script or two. A call that only counts finds more, in so many pages of a list at most: where few match,
+#: each of them looks at a thousand jobs.
+MOST, MOST_COUNTED, PAGES = 100, 1_000, 10
 
 
 class BulkAction(StrEnum):
@@ -66,6 +67,7 @@ def each_ended(
 
     A retry is made once: sent again, also within another call, it finds the job that it made (for as long as an Idempotency-Key holds).
 
+    :param dry_run: only count, up to so many; the cursor says that there may be more.
     :param sender: whose retries they are. :param actor: for the audit log.
     :raises InvalidInput: a status of the filters is of jobs that have not ended; or the cursor is not one that a call gave.
     :raises TryLater: the tenant may not have one more job now, and none was made; `StoreUnavailable`: nothing was done. After the first job
@@ -88,12 +90,13 @@ def each_ended(
 
 def _counted(client: Client, query: JobQuery) -> BulkDone:
     matched = 0
-    while True:
+    for _ in range(PAGES):
         page = client.list(query)
         matched += len(page.items)
         if page.next_cursor is None or matched >= MOST_COUNTED:
-            return BulkDone(matched, 0, (), page.next_cursor)
+            break
         query = replace(query, cursor=page.next_cursor)
+    return BulkDone(matched, 0, (), page.next_cursor)
 
 
 def _done(client: Client, query: JobQuery, act: Callable[[Job], None]) -> BulkDone:

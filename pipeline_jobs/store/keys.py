@@ -35,7 +35,10 @@ KEYS: dict[str, Key] = {
     "continuation": Key(
         "continuation:{}", "hash", "What is to be told of the end of a job with callbacks, a chain or a chord. Goes when it has been told."
     ),
-    "continuations": Key("continuations", "zset ms->id", "Those rows, and from when on maintenance tells what they are about."),
+    "later_continuation": Key(
+        "continuation:{}:{}", "hash", "The same, by id and fence, of a job that ends while the end of an earlier one with its id is untold."
+    ),
+    "continuations": Key("continuations", "zset ms->id or id@fence", "Those rows, and from when on maintenance tells what they are about."),
     "unsettled": Key("unsettled", "list", "Ended jobs whose dependents were too many for one script; the next ones go on."),
     "untagged": Key("untagged", "list", "Jobs of large batches that are not yet in `tag`; the next duties go on."),
     "bulk": Key("bulk:{}", "string, 200 ms", "The cancellation of many jobs that has its turn, of a tenant or (`*`) of operators."),
@@ -102,7 +105,7 @@ KEYS: dict[str, Key] = {
     "lost": Key(
         "lost@",
         "zset order->id pipeline",
-        "Jobs that were lost with their worker: next. With a hint: order + 4e15. Left by their start, and what ends them.",
+        "Jobs that were lost with their worker: next. With a hint: order + 4e15, apart: +inf. Left by their start, and what ends them.",
     ),
     "apart": Key(
         "apart@:{}",

@@ -36,16 +36,22 @@ def run_once(app: Celery) -> dict[str, int]:
     store: Store = app.cell.store
     told = 0
     while True:
-        ids = store.run("continue", limit=BATCH)
-        told += sum(tell(app, job_id) for job_id in ids)
-        if len(ids) < BATCH:
+        rows = [name.partition("@") for name in store.run("continue", limit=BATCH)]
+        told += sum(tell(app, job_id, fence) for job_id, _, fence in rows)
+        if len(rows) < BATCH:
             return {"continued": told}
 
 
-def tell(app: Celery, job_id: str) -> bool:
-    """Tell a job's end, and remove its row. :return: False: there is no row, or it stays, because it cannot be told now."""
+def tell(app: Celery, job_id: str, fence: str = "") -> bool:
+    """Tell a job's end, and remove its row.
+
+    :param fence: of its last run; without one it is the end that has the row of the id, since before any other.
+    :return: False: there is no row, or it stays, because it cannot be told now.
+    """
     store: Store = app.cell.store
     row = store.record("continuation", job_id)
+    if fence and row.get("fence") != fence:
+        row = store.record("later_continuation", job_id, fence)
     if not row:
         return False
     request = _request(job_id, row["message"])
@@ -63,7 +69,7 @@ def tell(app: Celery, job_id: str) -> bool:
         # It would be so every time: as Celery does, the rest of its chain and its errbacks hear of it, and nobody is told again.
         logger.exception("the continuation of a job can never be sent", job_id=job_id)
         app.backend.mark_as_failure(job_id, error, request=request)
-    return bool(store.run("continued", id=job_id))
+    return bool(store.run("continued", id=job_id, fence=row.get("fence", "")))
 
 
 def _tell(app: Celery, request: Context, row: Mapping[str, str]) -> None:

@@ -148,7 +148,7 @@ class JobTask(Task):
         if outcome.ending is Ending.CANCELLED:
             # Celery tells nobody of a task that was ignored.
             if getattr(request, CONTINUES_HEADER, False):
-                continuations.tell(self.app, request.id)
+                continuations.tell(self.app, request.id, str(fence))
             raise JobCancelledSignal(outcome.error or "cancelled")
         if outcome.ending is Ending.REQUEUED:
             raise JobRequeuedSignal(outcome.error or "will be tried again")
@@ -198,7 +198,8 @@ class JobTask(Task):
         """Celery has told of the end: callbacks, chain, chord or errbacks. So maintenance need not."""
         clear_contextvars()
         if getattr(self.request, CONTINUES_HEADER, False):
-            self.app.cell.store.run("continued", id=task_id, outcome="completed" if status == SUCCESS else "failed")
+            outcome = "completed" if status == SUCCESS else "failed"
+            self.app.cell.store.run("continued", id=task_id, outcome=outcome, fence=str(getattr(self.request, FENCE_HEADER, "")))
 
 
 def _whose(options: dict[str, Any]) -> Correlation:

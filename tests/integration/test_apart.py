@@ -173,3 +173,18 @@ def test_a_run_that_was_given_back_is_apart_no_more(cell: Cell) -> None:
     assert cell.store.client.hget(record, "apart_ms")
     cell.store.requeue(run.job_id, run.fence, "handback")
     assert cell.store.client.hget(record, "apart_ms") is None
+
+
+def test_who_starts_apart_goes_first_when_its_time_has_come(cell: Cell) -> None:
+    """Its slot is the only one that becomes free, and a crowd waits for it."""
+    jobs = fleet(cell, ["a"], ["b"])
+    for _ in range(2):
+        jobs.start()
+        jobs.dies()
+    jobs.start()
+    cell.slots(1, jobs.worker)
+    for _ in range(10):
+        cell.submit(tenant_id="crowd")
+    jobs.wait()
+    cell.store.finish(jobs.runs[0].job_id, jobs.runs[0].fence, JobStatus.COMPLETED)
+    assert cell.client.get("b").reason == "dispatched"

@@ -17,7 +17,7 @@ from pipeline_jobs import cli, logs
 from pipeline_jobs.access import audit
 from pipeline_jobs.cli import console
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.jobs import listing
+from pipeline_jobs.jobs import bulk_ended, listing
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.pipelines import Pipeline, Wait
@@ -148,6 +148,18 @@ def test_many_are_retried_when_one_has_said_so(jobs: Cell, run: Run, monkeypatch
         made = [job.retry_of for job in jobs.client.list(JobQuery(limit=100)).items if job.retry_of]
         assert sorted(made) == sorted(one.job_id for one in failed)
     assert "for one job" in run("retry", "--tenant", "acme", "--from-stage", "answer").output
+
+
+def test_a_count_has_an_end_and_says_so(jobs: Cell, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        jobs.client.cancel(jobs.submit(tenant_id="acme").job_id)
+    monkeypatch.setattr(bulk_ended, "MOST", 2)
+    monkeypatch.setattr(bulk_ended, "MOST_COUNTED", 4)
+    assert run("delete", "--tenant", "acme", "--dry-run").stdout.startswith("At least 4 matched and would be deleted. There may be more: ")
+    assert json.loads(run("delete", "--tenant", "acme", "--dry-run", "--json").stdout) == {"matched": 4, "more": True, "dry_run": True}
+    assert "At least 4 jobs will be deleted. There may be more: " in run("delete", "--tenant", "acme").output
+    assert run("delete", "--tenant", "acme", "--yes").stdout == "5 matched: 5 deleted, 0 not.\n"
+    assert json.loads(run("delete", "--tenant", "acme", "--dry-run", "--json").stdout) == {"matched": 0, "more": False, "dry_run": True}
 
 
 def test_what_could_not_be_done_is_told_and_is_no_success(jobs: Cell, run: Run) -> None:

@@ -349,6 +349,48 @@ def test_what_one_maintenance_worker_has_taken_another_leaves_for_ten_seconds(ap
     assert (tell(app), sent(app)) == (1, {"bad": [result.id]})
 
 
+def untold(app: JobsCelery, job_id: str, errback: str) -> str:
+    """A job with this id fails, and is deleted before anybody told of that. :return: its fence."""
+    result = job(app).apply_async(task_id=job_id, link_error=failed(app, errback))
+    run = claim(app, result)
+    app.cell.store.finish(result.id, run.fence, JobStatus.FAILED, error="no luck")
+    app.cell.client.delete(result.id)
+    return str(run.fence)
+
+
+def test_an_id_that_is_used_again_loses_no_errback_of_the_job_before(app: JobsCelery) -> None:
+    fences = [untold(app, "one", errback) for errback in ("first", "second", "third")]
+    app.cell.client.cancel(job(app).apply_async(task_id="one", link_error=failed(app, "fourth")).id)
+    assert len(rows(app)) == 4
+    # The process of the third says that it told its own end, not that of the first.
+    assert app.cell.store.run("continued", id="one", outcome="failed", fence=fences[2]) == 1
+    time_passes(app)
+    assert tell(app) == 3
+    assert sent(app) == {name: ["one"] for name in ("first", "second", "fourth")}
+    assert (tell(app), rows(app)) == (0, [])
+    assert [app.cell.store.record("later_continuation", "one", fence) for fence in fences] == [{}, {}, {}]
+
+
+def test_a_row_of_the_release_before_is_told_once_and_is_no_later_jobs(app: JobsCelery) -> None:
+    untold(app, "one", "first")
+    app.cell.store.client.hdel(app.cell.store.keys("continuation", "one"), "fence")
+    fence = untold(app, "one", "second")
+    # A worker of the release before takes the names of rows, finds none under this one, and leaves it.
+    assert sorted(rows(app)) == ["one", f"one@{fence}"]
+    assert app.cell.store.record("continuation", f"one@{fence}") == {}
+    assert app.cell.store.run("continued", id="one", outcome="failed", fence=fence) == 1
+    time_passes(app)
+    assert (tell(app), sent(app), rows(app)) == (1, {"first": ["one"]}, [])
+
+
+def test_who_told_of_an_end_removes_no_row_of_a_later_job(app: JobsCelery) -> None:
+    first = untold(app, "one", "first")
+    assert app.cell.store.run("continued", id="one", fence=first) == 1
+    untold(app, "one", "second")
+    assert app.cell.store.run("continued", id="one", fence=first) == 0
+    assert rows(app) == ["one"]
+
+
 def test_after_the_clock_was_set_back_no_row_waits_for_the_time_before(app: JobsCelery) -> None:
     result = chain(job(app), app.tasks["t.note"].s().set(task_id="next")).apply_async()
     app.cell.store.finish(result.parent.id, claim(app, result.parent).fence, JobStatus.COMPLETED, result=1)
@@ -414,6 +456,23 @@ class TestWithAWorker:
         until(lambda: app.AsyncResult("told").ready() and not rows(app), "told")
         assert app.cell.store.record("continuation", result.id) == {}
         assert tell(app) == 0
+
+    @pytest.mark.parametrize("ends", ["failed", "cancelled"])
+    def test_a_run_tells_of_its_own_end_though_an_earlier_job_with_its_id_is_untold(self, app: JobsCelery, ends: str) -> None:
+        app.cell.client.set_limits("default", TenantLimits(paused=True))
+        before = job(app).apply_async(task_id="one", link_error=failed(app, "first"))
+        app.cell.client.cancel(before.id)
+        app.cell.client.delete(before.id)
+        app.cell.client.set_limits("default", TenantLimits())
+        params = {"fail": "no luck"} if ends == "failed" else {"seconds": 600}
+        result = job(app, params=params).apply_async(task_id="one", link_error=failed(app, "second"))
+        if ends == "cancelled":
+            until(lambda: app.cell.client.get(result.id).status is JobStatus.RUNNING, "running")
+            result.revoke()
+        until(lambda: app.AsyncResult("second").ready() and rows(app) == ["one"], "told")
+        assert app.AsyncResult("first").state == "PENDING"
+        assert tell(app) == 1
+        assert app.AsyncResult("first").get(timeout=60) == "one"
 
     def test_a_run_that_is_cancelled_tells_of_it_at_once(self, app: JobsCelery) -> None:
         result = job(app, params={"seconds": 600}).apply_async(link_error=failed(app, "told"))

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from examples.demo_pipelines import SLEEP
-from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.job import SCHEMA, Job, NewJob
 from pipeline_jobs.pipelines import WorkerClass
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.runs import Taker
+from pipeline_jobs.store.store import ClaimRefused
 from tests.commands import commands_of
 from tests.integration.conftest import Cell
 from tests.integration.lost_runs import dispatched, kill, started
@@ -105,6 +106,36 @@ def test_an_id_that_is_used_again_has_no_place_of_the_job_before(cell: Cell) -> 
     cell.store.submit(cell.client.prepare(NewJob(pipeline="sleep", tenant_id="c"), run.job_id))
     cell.slots(1, NEW)
     assert dispatched(cell, [first]) == [first]
+
+
+def newer_run(cell: Cell, job: Job) -> Job:
+    """A worker of a newer release starts a job of its own."""
+    fence = cell.client.get(job.job_id).fence
+    anything = [("*", "")]
+    claimed = cell.store.run("claim", id=job.job_id, fence=fence, worker=OLD, run=OLD, run_ms=10**9, schema=SCHEMA + 1, pipelines=anything)
+    assert claimed.record
+    return cell.client.get(job.job_id)
+
+
+@pytest.mark.parametrize("others", [["sleep"], ["sleep", "nap"]], ids=["a worker refuses it", "it is sent to none"])
+def test_a_crashed_job_that_no_live_worker_knows_keeps_its_place_until_one_comes(cell: Cell, others: list[str]) -> None:
+    newer = WorkerClass.of(["sleep"], SCHEMA + 1)
+    cell.store.announce(OLD, 1, [], kind=newer)
+    run = newer_run(cell, cell.store.submit(cell.client.prepare(NewJob(pipeline="sleep", tenant_id="a")).evolve(schema=SCHEMA + 1)).job)
+    ahead(cell, "a")
+    kill(cell, OLD, [run], kind=newer)
+    # Workers of the release before, one of each class, have one slot for this pipeline.
+    for pipeline in reversed(others):
+        cell.store.announce(f"{NEW}{pipeline}", 1, [], kind=WorkerClass.of([pipeline]))
+    if len(others) == 1:
+        fence = cell.client.get(run.job_id).fence
+        assert cell.store.claim(run.job_id, fence, worker=f"{NEW}sleep", run=NEW) == ClaimRefused("schema")
+    assert cell.client.get(run.job_id).reason == "retry"
+    crowd = [cell.submit(tenant_id="crowd") for _ in range(3)]
+    started(cell, f"{NEW}sleep", crowd[:1])
+    cell.store.client.zadd(cell.store.keys("delayed"), {run.job_id: 1})
+    cell.store.announce("third", 1, [], kind=newer)
+    assert [job.job_id for job in dispatched(cell, [run, *crowd])] == [run.job_id]
 
 
 def test_many_crashed_jobs_of_one_tenant_hide_none_of_another(cell: Cell) -> None:

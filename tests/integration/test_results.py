@@ -282,6 +282,19 @@ def test_a_record_that_is_gone_before_celery_was_told_breaks_no_chain(app: JobsC
     assert (files(app), app.cell.store.take_trash()) == ([], [])
 
 
+def test_the_files_of_a_job_whose_id_was_used_before_stay_until_celery_was_told(app: JobsCelery) -> None:
+    task = app.tasks[JOB_TASK].si(pipeline="fill", params={"fill": LARGE})
+    for name in ("first", "second"):
+        made = task.apply_async(task_id="one", link=app.tasks["t.note"].s().set(task_id=name))
+        run(app, made.id)
+        app.cell.client.delete(made.id)
+    app.cell.duties["purge"]()
+    assert tell(app) == 2
+    assert [filler(sent(app)[name][0]) for name in ("first", "second")] == [LARGE, LARGE]
+    app.cell.duties["purge"]()
+    assert (files(app), app.cell.store.take_trash()) == ([], [])
+
+
 def test_an_artifact_store_that_is_away_delays_a_chain_and_a_lost_file_breaks_it_loudly(
     app: JobsCelery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -295,7 +295,7 @@ def _what_time_runs_out_for(cell: Cell, uploads: Uploads, ledger: Ledger) -> Non
     told = store.submit(cell.client.prepare(NewJob(pipeline="sleep"), "told"), message='{"headers":{"continues":true}}').job
     cell.client.cancel(told.job_id)
     assert store.run("continue", limit=10) == [told.job_id]
-    store.run("continued", id=told.job_id)
+    store.run("continued", id=told.job_id, fence=store.record("continuation", told.job_id)["fence"])
     uploads.create("acme", "main", 3)
     for key in ("uploads", "ended", "deliveries_ended"):
         for member in store.client.zrange(store.keys(key), 0, -1):

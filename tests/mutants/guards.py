@@ -699,11 +699,18 @@ GUARDS = (
     _lua(
         "lib/folders",
         "a result stays until Celery was told",
-        "local untold = redis.call('HGET', K.continuation(id), 'artifacts') == path",
-        "local untold = false",
+        "if redis.call('HGET', key, 'artifacts') == path then",
+        "if false then",
         RESULTS,
     ),
-    _lua("continued", "and goes then", "if folder then redis.call('RPUSH', K.trash(), folder) end\n", "", RESULTS),
+    _lua(
+        "lib/folders",
+        "so does one of an id that was used before",
+        "ipairs({K.continuation(id), K.later_continuation(id, string.match(path, '[^/]*$'))})",
+        "ipairs({K.continuation(id)})",
+        RESULTS,
+    ),
+    _lua("continued", "and goes then", "if known[2] then redis.call('RPUSH', K.trash(), known[2]) end\n", "", RESULTS),
     _py(
         "web/http/replies", "a lost result has another ETag", "content_type=_JSON), _etag(body)", "content_type=_JSON), _etag(data)", LARGE
     ),
@@ -768,6 +775,7 @@ GUARDS = (
         APART,
     ),
     _lua("lib/worker_lost", "and it is known of them", "  if long then redis.call('HSET', K.job(id), 'apart_ms', long) end\n", "", APART),
+    _lua("lib/worker_lost", "and first, when their time has come", " or '+inf')", " or job.order)", APART),
     _lua(
         "lib/apart", "each in its own time", "  redis.call('SET', K.apart(of), int(from + long), 'PX', int(from + long - NOW))\n", "", APART
     ),
@@ -1426,6 +1434,14 @@ GUARDS = (
         "redis.call('ZREM', K.lost(), id",
         DEAD,
     ),
+    _lua("lib/waking", "who waited apart has its place again", "        place_again(id, job)\n", "", PLACES),
+    _lua(
+        "lib/dispatch",
+        "who waits apart has a place",
+        "if lost then redis.call('ZADD', K.lost(), '+inf'",
+        "if false then redis.call('ZADD', K.lost(), '+inf'",
+        PLACES,
+    ),
     _lua("lib/queue", "a place goes with its job", "    redis.call('ZREM', K.lost(), id .. ' ' .. job.pipeline)\n", "", PLACES),
     _lua("lib/dispatch", "who has a hint is not read again", "int(known[4] + HINTED)", "known[4]", PLACES),
     _lua("lib/fair", "who stays hides nobody", "        here.passed = here.passed + 1\n", "", PLACES),
@@ -1439,7 +1455,7 @@ GUARDS = (
     _lua(
         "lib/worker_lost",
         "a lost job goes first",
-        "  if delay == 0 then goes_first(id, job) end\n",
+        "  goes_first(id, job, delay == 0 and job.order or '+inf')\n",
         "",
         DEAD,
     ),
@@ -1447,7 +1463,7 @@ GUARDS = (
         "lib/worker_lost",
         "one that crashed does not",
         "else back_to_queue(id, job, 'retry', 0, 'crash') end",
-        "else back_to_queue(id, job, 'retry', 0, 'crash') goes_first(id, job) end",
+        "else back_to_queue(id, job, 'retry', 0, 'crash') goes_first(id, job, job.order) end",
         DEAD,
     ),
     _lua(
@@ -1851,6 +1867,11 @@ GUARDS = (
     _lua("lib/ending", "a row of what is to be told", "  note_continuation(id, job, to, extra)\n", "", CONTINUED),
     _lua("lib/ending", "the child has its chance first", "job.told_by_run and NOW + TELL_MS or NOW", "NOW", CONTINUED),
     _lua("lib/ending", "who has no child waits for none", "job.told_by_run and NOW + TELL_MS or NOW", "NOW + TELL_MS", CONTINUED),
+    _lua("lib/ending", "an untold end keeps its row", "if redis.call('EXISTS', key) == 1 then", "if false then", CONTINUED),
+    _lua("continued", "an end that was told is that run's", "(redis.call('HGET', key, 'fence') or '') ~= fence", "false", CONTINUED),
+    _py("worker/continuations", "a run tells of its own end", 'if fence and row.get("fence") != fence:', "if False:", CONTINUED),
+    _py("worker/tasks", "a run that told says which it was", ', fence=str(getattr(self.request, FENCE_HEADER, ""))', "", CONTINUED),
+    _py("worker/tasks", "a run that was cancelled tells of itself", "request.id, str(fence))", "request.id)", CONTINUED),
     _lua("continued", "only what was told as it is", "if outcome ~= '' and", "if false and", CONTINUED),
     _lua("continue", "no row waits for the clock before", "'LIMIT', 0, limit - #ids)", "'LIMIT', 0, 0)", CONTINUED),
     _lua("continue", "a row that is taken is taken", "int(NOW + TELL_MS), id", "int(NOW), id", CONTINUED),
@@ -1861,6 +1882,8 @@ GUARDS = (
     _py("jobs/bulk_ended", "what was done is said", "TryLater, StoreUnavailable) as error", "TryLater) as error", BULK),
     _py("jobs/bulk_ended", "where to go on", "page.items[n - 1].order", "page.items[n].order", BULK),
     _py("jobs/bulk_ended", "a count has an end", "or matched >= MOST_COUNTED", "", BULK),
+    _py("jobs/bulk_ended", "a count of nothing has an end", "for _ in range(PAGES):", "while True:", BULK),
+    _py("cli/bulk_commands", "who counts says that there is more", "if found.next_cursor else", "if False else", CLI_JOBS),
     _py("jobs/bulk_ended", "only what has ended", "if not set(statuses) <= set(STATUSES[BulkAction.DELETE]):", "if False:", BULK),
     _py("web/schemas/bulk", "everything is never meant", "if not query.filters():", "if not self.filter.model_fields_set:", BULK),
     _py("web/schemas/batches", "everything is never cancelled", "if not query.filters():", "if not self.model_fields_set:", BULK),

@@ -89,6 +89,8 @@ local function admit_here(hints, take)
       free = free - 1
     elseif known[1] == 'queued' then
       wait_apart(id)
+      -- One of those that go first stands behind all others meanwhile (see place_again).
+      if lost then redis.call('ZADD', K.lost(), '+inf', id .. ' ' .. job.pipeline) end
     end
   end
 end

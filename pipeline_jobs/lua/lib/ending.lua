@@ -7,13 +7,16 @@ end
 
 -- A job with callbacks, a chain or a chord leaves a row that stays until Celery has been told of its end. The process that runs the job
 -- tells it at once, if its own call ended the job (`told_by_run`). What that process does not live to tell, and every other end, is told
--- by maintenance.
+-- by maintenance. While the end of an earlier job with this id is untold, that one has the row: then a row with the fence in its name is
+-- made, which workers of the release before leave alone.
 local TELL_MS = 10000
 local function note_continuation(id, job, to, extra)
   if not job.celery or not string.find(job.celery, '"continues"', 1, true) then return end
-  redis.call('HSET', K.continuation(id), 'status', to, 'tenant_id', job.tenant_id, 'workspace_id', job.workspace_id,
+  local key, name, fence = K.continuation(id), id, job.fence or job.order
+  if redis.call('EXISTS', key) == 1 then key, name = K.later_continuation(id, fence), id .. '@' .. fence end
+  redis.call('HSET', key, 'status', to, 'tenant_id', job.tenant_id, 'workspace_id', job.workspace_id, 'fence', fence,
     'message', hint(id, job, job.fence or '0', job.celery), unpack(extra))
-  redis.call('ZADD', K.continuations(), int(job.told_by_run and NOW + TELL_MS or NOW), id)
+  redis.call('ZADD', K.continuations(), int(job.told_by_run and NOW + TELL_MS or NOW), name)
 end
 
 -- The only function that writes a terminal status. `extra` is a flat list of fields and values.

@@ -4,8 +4,10 @@
 
 -- The files of a job go with the trash. What Celery has not been told of may have its result there: then they go after that.
 local function drop_files(id, path)
-  local untold = redis.call('HGET', K.continuation(id), 'artifacts') == path
-  if untold then redis.call('HSET', K.continuation(id), 'folder', path) else redis.call('RPUSH', K.trash(), path) end
+  for _, key in ipairs({K.continuation(id), K.later_continuation(id, string.match(path, '[^/]*$'))}) do
+    if redis.call('HGET', key, 'artifacts') == path then return redis.call('HSET', key, 'folder', path) end
+  end
+  redis.call('RPUSH', K.trash(), path)
 end
 
 -- The row goes now. Returns whether there was one.

@@ -25,6 +25,14 @@ local function unhint(id, job)
   use_pool(before)
 end
 
+-- A job that has a place among those that go first (see next_lost) has that again: it waits in its lane.
+local function place_again(id, job)
+  if not job.crashes then return end
+  local before = use_pool(pool_of(job))
+  redis.call('ZADD', K.lost(), 'XX', job.order, id .. ' ' .. job.pipeline)
+  use_pool(before)
+end
+
 -- A hint that no run began with: its job waits in its lane again.
 local function hint_lost(id, job)
   unhint(id, job)
@@ -34,12 +42,7 @@ local function hint_lost(id, job)
     common.tokens = common.tokens + 1
     redis.call('HSET', K.share(job.tenant_id), 'tokens', common.tokens)
   end
-  if job.crashes then
-    -- If it has a place among those that go first (see next_lost), it has that again.
-    local before = use_pool(pool_of(job))
-    redis.call('ZADD', K.lost(), 'XX', job.order, id .. ' ' .. job.pipeline)
-    use_pool(before)
-  end
+  place_again(id, job)
   redis.call('HSET', K.job(id), 'reason', 'fair_share')
   make_ready(id, job)
 end

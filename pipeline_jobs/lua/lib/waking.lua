@@ -29,6 +29,7 @@ local function wake(done)
     else
       redis.call('ZREM', K.delayed(), id)
       if job and job.status == 'queued' then
+        place_again(id, job)
         redis.call('HSET', K.job(id), 'reason', 'fair_share')
         make_ready(id, job)
       end

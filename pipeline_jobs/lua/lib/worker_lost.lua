@@ -1,20 +1,21 @@
 -- What becomes of a job whose worker, or the process that ran it, died: it goes back to the queue, or it fails at its last crash
 -- (MAX_CRASHES). A worker's death is that of a job that is shown to have killed it, and of no other (see apart).
 
-local function goes_first(id, job)
+local function goes_first(id, job, place)
   local before = use_pool(pool_of(job))
-  redis.call('ZADD', K.lost(), job.order, id .. ' ' .. job.pipeline)
+  redis.call('ZADD', K.lost(), place, id .. ' ' .. job.pipeline)
   use_pool(before)
 end
 
--- The whole worker died, not only the process that ran the job: its lease ended. It goes first, unless it starts apart from others.
+-- The whole worker died, not only the process that ran the job: its lease ended. It goes first, or where it starts apart from others, when
+-- its time has come (see place_again).
 local function lost_with_worker(id, job, crashes)
   local delay, long = 0, nil
   if crashes >= MAX_CRASHES - 1 then delay, long = starts_apart(job, crashes) end
   local why = delay > 0 and 'starts apart from the jobs that were lost with it, in ' .. int(math.ceil(delay / 1000)) .. ' s' or nil
   back_to_queue(id, job, 'retry', delay, 'crash', why)
   if long then redis.call('HSET', K.job(id), 'apart_ms', long) end
-  if delay == 0 then goes_first(id, job) end
+  goes_first(id, job, delay == 0 and job.order or '+inf')
 end
 
 -- Returns the job's status afterwards. error, detail: of the failed job.

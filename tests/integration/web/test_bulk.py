@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,19 @@ def test_the_command_line_s_count_has_an_end_too_and_is_of_what_has_ended(world:
     assert (first.matched, count(cursor=first.next_cursor).matched) == (4, 3)
     with pytest.raises(InvalidInput, match="must be of jobs that have ended"):
         count(statuses=(JobStatus.RUNNING,))
+
+
+def test_the_command_line_s_count_that_finds_nothing_has_an_end_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a million jobs of which none is meant, a call looks at some."""
+    monkeypatch.setattr(bulk_ended, "PAGES", 3)
+    monkeypatch.setattr(listing, "BUDGET", 1)
+    some(world, JobStatus.FAILED, 1, metadata={"title": "meant"})
+    some(world, JobStatus.FAILED, 5)
+    found, query = list[int](), JobQuery(tenant_id="acme", q="meant")
+    while not found or query.cursor:
+        part = bulk_ended.each_ended(world.cell.client, bulk_ended.BulkAction.RETRY, query, dry_run=True)
+        found, query = [*found, part.matched], replace(query, cursor=part.next_cursor)
+    assert found == [0, 1]
 
 
 @pytest.mark.parametrize("action", ["cancel", "retry"])
