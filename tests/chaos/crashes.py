@@ -6,6 +6,8 @@ A crash is a run that a job lost because its worker was believed to be dead. Som
 from __future__ import annotations
 
 import json
+import re
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +15,18 @@ from itertools import chain
 
 from pipeline_jobs.store.store import Store
 from tests.chaos.faults import Done
-from tests.chaos.journal import Body
+from tests.chaos.journal import KILLS, Body
 from tests.chaos.processes import Incarnation
 
 #: Two clocks are read on either side of a line: of what is told as later than it was, in seconds.
 TOLERANCE = 0.3
 #: A process that was kept from renewing for this part of a lease may lose it: it renews now and then, and has to be awake to do so.
 LONG_ENOUGH = 0.6
+#: What is told of a job that goes back to the queue and is kept from its next start on purpose: it was lost with its worker too often.
+APART = "starts apart"
+#: A worker that was killed by a job of its own, among the causes; and how long after it the run may kill it as well, in seconds: it has
+#: not seen its end yet.
+BY_ITS_JOB, SEEN_SECONDS = "killed by its job", 10.0
 #: How long a client of the server waits for an answer that is lost, in seconds (`store/connection.py`), before it asks again.
 ANSWER_SECONDS = 10.0
 #: Between the end of a pause and the moment at which it is known whether it was too long, in seconds: a rescue, a renewal.
@@ -39,6 +46,8 @@ class Crash:
     requeued: bool = True
     #: What the run's body wrote; None: it had not begun.
     body: Body | None = None
+    #: It is kept from its next start on purpose.
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +117,45 @@ def _of_job(job_id: str, log: Sequence[Sequence[object]], real: Callable[[float]
                 if claimed - TOLERANCE <= body.started <= at + TOLERANCE and abs(body.started - claimed) <= abs(following - body.started)
             ]
             body = min(of_run, key=lambda one: abs(one.started - claimed), default=None)
-            yield Crash(job_id, claimed, at, requeued=not last, body=body)
+            yield Crash(job_id, claimed, at, requeued=not last, body=body, apart=apart_seconds(line) > 0)
 
 
-def causes(done: Iterable[Done], history: Iterable[Incarnation], lease: float, away: Sequence[tuple[float, float]] = ()) -> list[Cause]:
+def apart_seconds(line: Sequence[object]) -> float:
+    """For how long a job was sent back to start apart, by a line of its log: 0 if it was not."""
+    text = str(line[5]) if line[0] == "requeued" and len(line) > 5 else ""
+    told = re.search(r"in (\d+) s$", text) if text.startswith(APART) else None
+    return float(told.group(1)) if told else 0.0
+
+
+def hops(histories: Mapping[str, Sequence[Sequence[object]]]) -> dict[str, int]:
+    """How often each job went on in another pool."""
+    return {job_id: sum(line[0] == "requeued" and line[6:7] == ["hop"] for line in log) for job_id, log in histories.items()}
+
+
+def slain(bodies: Iterable[Body], history: Iterable[Incarnation]) -> dict[str, float]:
+    """When each worker died that a job of its own killed, by its mark: the job said so right before, and the worker was seen to go so."""
+    ended = {one.mark: one for one in history if one.ended is not None and one.popen.returncode == -signal.SIGKILL}
+    # Of two that did so at once the first.
+    told = dict(sorted(((body.mark, body.over_at) for body in bodies if body.over == KILLS and body.over_at is not None), reverse=True))
+    return {mark: at for mark, at in told.items() if mark in ended and _died_then(ended[mark], at)}
+
+
+def _died_then(worker: Incarnation, at: float) -> bool:
+    """Who looks after it may be late. One that the run killed long after was alive till then: something killed the job before it could."""
+    return (worker.ended or 0.0) >= at - TOLERANCE and (worker.killed is None or abs(worker.killed - at) <= SEEN_SECONDS)
+
+
+def causes(
+    done: Iterable[Done],
+    history: Iterable[Incarnation],
+    lease: float,
+    away: Sequence[tuple[float, float]] = (),
+    slain: Mapping[str, float] | None = None,
+) -> list[Cause]:
     """What may end a run.
 
     :param lease: in seconds.
+    :param slain: when a worker was killed by a job of its own, by its mark.
     :param away: when the server was down or paused: what had ended before is found when it is back.
     """
     found = []
@@ -135,7 +176,11 @@ def causes(done: Iterable[Done], history: Iterable[Incarnation], lease: float, a
         elif one.kind.startswith("net_") and one.seconds + ANSWER_SECONDS >= LONG_ENOUGH * lease:
             until = end + ANSWER_SECONDS
             found.append(Cause(one.kind, one.mark, None, one.at, until, found_until(until + lease), kill=False))
+    for mark, at in (slain or {}).items():
+        found.append(Cause(BY_ITS_JOB, mark, None, at, at, claimed_until=found_until(at)))
     for incarnation in history:
+        if incarnation.mark in (slain or {}) and incarnation.killed is None:
+            continue
         # By the run when it was stuck, or by itself: that is told apart. One that ended as it was asked to has handed its jobs back.
         if incarnation.ended is not None and incarnation.killed is None and incarnation.popen.returncode != 0:
             found.append(Cause("its own end", incarnation.mark, None, incarnation.ended, incarnation.ended))

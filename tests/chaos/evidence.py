@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import redis
 
 from pipeline_jobs.store.store import Store
-from tests.chaos.crashes import Cause, Crash
+from tests.chaos.crashes import Cause, Crash, apart_seconds, read_histories
 from tests.chaos.journal import Body
 from tests.chaos.pipeline import ARTIFACT
 from tests.chaos.plan import PlannedJob
@@ -58,6 +58,10 @@ class Evidence:
     causes: Sequence[Cause] = ()
     #: Roles whose processes were told to die at a named place.
     armed: Set[str] = frozenset()
+    #: When a worker was killed by a job of its own, by its mark.
+    slain: Mapping[str, float] = field(default_factory=dict)
+    #: How often each job of several pools went on in another one.
+    hops: Mapping[str, int] = field(default_factory=dict)
     #: Ends of processes that nobody asked for.
     unexpected: Sequence[str] = ()
     #: What Celery says of the last job of each canvas.
@@ -131,6 +135,23 @@ def at_work(store: Store) -> set[str]:
             return {job_id for ids in at_once.execute() for job_id in ids}
     except redis.RedisError:
         return {"?"}
+
+
+def crashes_counted(store: Store) -> str:
+    """While the server cannot be asked: one that is no number."""
+    try:
+        return str(store.client.hget(store.keys("counters"), "crashes"))
+    except redis.RedisError:
+        return "?"
+
+
+def apart_for(store: Store, jobs: Iterable[str]) -> float:
+    """The longest time for which one of these jobs waits to start apart, by what its log says last, in seconds."""
+    try:
+        found = read_histories(store, sorted(jobs))
+    except redis.RedisError:
+        return 0.0
+    return max((apart_seconds(log[-1]) for log in found.values() if log), default=0.0)
 
 
 def disagreements(

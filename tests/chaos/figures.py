@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Done
-from tests.chaos.journal import Body
+from tests.chaos.journal import HOP, Body
 from tests.chaos.processes import total_down
 from tests.chaos.witness import Heard
 
@@ -23,8 +23,8 @@ class Executions:
     """How often bodies ran."""
 
     total: int
-    #: Executions beyond the attempts a job was due (first start, and one after each retryable failure): what a fault cut short ran again.
-    #: Poison jobs apart: they die of themselves.
+    #: Executions beyond those that a job was due (its first start, one after each retryable failure, one for each further pool): what a
+    #: fault cut short ran again. Poison jobs apart: they die of themselves.
     again: int
     #: Of those, the ones after a hand-back.
     handed_back: int
@@ -53,10 +53,12 @@ def executions(seen: Evidence) -> Executions:
         runs = [body for body in all_runs if body.started > removed.get(job_id, 0.0)]
         flat = seen.records.get(job_id, {})
         attempts, crashes, handbacks = (int(flat.get(name, 0)) for name in ("attempt", "crashes", "handbacks"))
+        # Of a job that goes from pool to pool each segment is due once.
+        attempts += max(0, len({stage for body in runs for stage in body.stages}) - 1)
         poison = job_id in accepted and accepted[job_id].kind == "poison"
         again += 0 if poison else max(0, len(runs) - attempts)
         handed_back += 0 if poison else min(handbacks, max(0, len(runs) - attempts))
-        repeated += max(0, sum(body.over == "end" for body in runs) - 1)
+        repeated += sum(n - 1 for n in Counter((body.over, *body.stages) for body in runs if body.over in ("end", HOP)).values())
         unaccounted += max(0, len(runs) - attempts - crashes - handbacks)
         overlapping += sum(before.over_at is not None and before.over_at > after.started for before, after in pairwise(runs))
     return Executions(len(seen.bodies), again, handed_back, repeated, unaccounted, overlapping)

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Environment variable that every process of a run carries: `{token}:{role}:{incarnation}`.
 MARK = "CHAOS_RUN"
 BODIES = "bodies.log"
+#: What a run says last before its job goes to another pool, and before it kills its worker; and how the begin of a named stage is told.
+HOP, KILLS, AT = "hop", "kills", "at:"
 
 
 class ClientJournal:
@@ -74,9 +76,12 @@ class Body:
     #: Mark of the process it ran in.
     mark: str
     started: float
-    #: How it was over: `end`, or the name of what it raised. None: it was killed.
+    #: How it was over: `end`, `hop` (the job goes on in another pool), `kills` (with its worker, by itself), or the name of what it
+    #: raised. None: it was killed.
     over: str | None = None
     over_at: float | None = None
+    #: Of a job that goes from pool to pool: the stages that it began.
+    stages: list[str] = field(default_factory=list)
 
     def alive_at(self, moment: float) -> bool:
         """Whether it had begun and was not over then (a killed one counts as alive for ever)."""
@@ -96,6 +101,8 @@ def read_bodies(path: Path) -> tuple[list[Body], list[str]]:
             bodies[run] = Body(job_id, int(fence), int(pid), mark, float(at))
         elif run not in bodies:
             odd.append(f"{run} is over ({what}) and never started")
+        elif what.startswith(AT):
+            bodies[run].stages.append(what.removeprefix(AT))
         else:
             bodies[run].over, bodies[run].over_at = what, float(at)
     return list(bodies.values()), odd

@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     command = f"python -m tests.chaos --jobs {options.jobs} --seed {seed} --minutes {options.minutes:g} --broker {options.broker}"
     command += "".join(f" --faults {one}" for one in options.faults)
     _say(f"{command}\n{len(plan.faults)} faults; everything is written to {folder}")
-    system = System(options.workers, options.maintenance, rabbitmq=options.broker == "rabbitmq", mixed=True, around=True)
+    rabbitmq = options.broker == "rabbitmq"
+    system = System(options.workers, options.gpu, options.maintenance, rabbitmq=rabbitmq, mixed=True, around=True)
     try:
         outcome = run(plan, folder, system, say=_say)
     except NotUp as error:
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "--faults", action="append", default=[], metavar="KIND=NUMBER", help="so many of a kind, such as clock_step=0; may be repeated"
     )
     parser.add_argument("--workers", type=int, default=4, help="job workers with two slots each (%(default)s)")
+    parser.add_argument("--gpu", type=int, default=1, help="job workers of the pool gpu, with two slots each (%(default)s)")
     parser.add_argument("--maintenance", type=int, default=2, help="maintenance workers (%(default)s)")
     parser.add_argument("--report", type=Path, help="page whose marked section gets the figures, if the promises held or not")
     return parser

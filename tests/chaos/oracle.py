@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from tests.chaos import crashes
 from tests.chaos.canvases import sent
 from tests.chaos.evidence import Evidence, Verdict
+from tests.chaos.hops import begun_again, broken_trails, in_another_pool, miscounted_hops
+from tests.chaos.innocents import condemned, killers_that_lived, poison_of, worker_lost
 from tests.chaos.order import before_their_turn, beyond_the_cap
+from tests.chaos.pipeline import WORKER
 from tests.chaos.plan import PlannedJob
 
 TERMINAL = {"completed", "failed", "cancelled"}
-MAX_CRASHES = 3
 
 
 def judge(seen: Evidence) -> Verdict:
@@ -30,10 +32,15 @@ def judge(seen: Evidence) -> Verdict:
     verdict.must_not("artifact nobody points to", list(_leftover_artifacts(seen)))
     verdict.must_not("two runs of one fence", seen.odd_bodies)
     verdict.must_not("crash that no kill explains", list(_false_crashes(seen)))
+    verdict.must_not("job that killed its worker and did not fail of it", list(killers_that_lived(seen)))
+    verdict.must_not("innocent job that failed by jobs that kill their worker", list(condemned(seen)))
     verdict.must_not("process that ended by itself", seen.unexpected)
     verdict.must_not("one key, two jobs", list(_doubled(seen)))
     verdict.must_not("began before the job that it waits for had ended", list(before_their_turn(seen)))
     verdict.must_not("more of a pipeline at once than its cap", list(beyond_the_cap(seen)))
+    verdict.must_not("stage run again although its output was kept", list(begun_again(seen)))
+    verdict.must_not("stage run by another pool than its own", list(in_another_pool(seen)))
+    verdict.must_not("change of pools lost or doubled", [*miscounted_hops(seen), *broken_trails(seen)])
     verdict.must_not("continuation of a canvas lost, or without its cause", list(_continuations(seen)))
     verdict.must_not("chord that was not told of a member's end", list(_untold(seen)))
     verdict.must_not("slot of a schedule lost or doubled", seen.odd_slots)
@@ -116,7 +123,8 @@ def _by_dependency(seen: Evidence, job: PlannedJob, flat: Mapping[str, str], cod
 
 
 def _false_crashes(seen: Evidence) -> Iterator[str]:
-    poison = {job_id for job_id, flat in seen.records.items() if json.loads(flat.get("params", "{}")).get("poison")}
+    # One that kills its worker is seen to do so.
+    poison = {job_id for job_id, flat in seen.records.items() if poison_of(flat) not in ("", WORKER)}
     yield from crashes.unexplained(seen.crashes, seen.causes, poison.__contains__, lambda crash: _at_a_named_place(seen, crash))
 
 
@@ -150,11 +158,6 @@ def _continuations(seen: Evidence) -> Iterator[str]:
             expected = ("failed" if planned.kind == "fail" else "completed") if due else None
             if status[follower] != expected and not (due and lost):
                 yield f"{canvas.shape} {canvas.ids}: {status}, where {canvas.ids[follower]} should be {expected or 'not there'}"
-
-
-def worker_lost(flat: Mapping[str, str]) -> bool:
-    """A good job may meet three of our kills, too."""
-    return json.loads(flat.get("error_detail", "{}")).get("code") == "worker_lost" and int(flat.get("crashes", 0)) == MAX_CRASHES
 
 
 def _untold(seen: Evidence) -> Iterator[str]:

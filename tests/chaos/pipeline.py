@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from pipeline_jobs.exceptions import StageError
 from pipeline_jobs.jobs.run import INTERRUPT
 from pipeline_jobs.pipelines import Pipeline, RetryPolicy, Stage, register
 from tests.chaos import full
-from tests.chaos.journal import BodyJournal
+from tests.chaos.journal import AT, HOP, KILLS, MARK, BodyJournal
 
 #: The longest nap between two words of progress, in seconds.
 NAP_SECONDS = 0.05
@@ -49,7 +49,9 @@ class ChaosParams(BaseModel):
     token: str = Field(description="Comes back in the result and in the artifact.")
     seconds: float = Field(0.0, ge=0, le=600, description="How long it works, in seconds.")
     fail: Literal["", "always", "once"] = Field("", description="Fail at the end of the work.")
-    poison: Literal["", "kill", "segfault", "memory"] = Field("", description="Kill its own process in the middle of the work.")
+    poison: Literal["", "kill", "segfault", "memory", "worker"] = Field(
+        "", description="Kill its own process in the middle of the work; `worker`: and the main process of its worker before."
+    )
     process: bool = Field(False, description="Work in a child process.")
     deaf: bool = Field(False, description="Hear no cancel, as code stuck in a C library.")
 
@@ -61,7 +63,7 @@ def work(context: JobContext) -> Mapping[str, Any]:
     with _told(journal):
         if params.poison:
             _work(context, params.seconds / 2)
-            POISON[params.poison]()
+            _die(params.poison, journal)
         elif params.process:
             context.wait_process(context.popen(["sleep", f"{params.seconds:.3f}"]))
         elif params.deaf:
@@ -132,6 +134,23 @@ def _first_time(context: JobContext) -> bool:
     return True
 
 
+def _die(how: str, journal: BodyJournal) -> None:
+    if how == WORKER and (worker := _its_worker()) is not None:
+        journal.write(KILLS)
+        os.kill(worker, signal.SIGKILL)
+    POISON[how]()
+
+
+def _its_worker() -> int | None:
+    """The main process of this worker, if it is there: an orphan has another parent, and that may be of this machine's own."""
+    parent = os.getppid()
+    try:
+        environment = Path(f"/proc/{parent}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return parent if f"{MARK}={os.environ.get(MARK)}".encode() in environment else None
+
+
 def _kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -153,19 +172,65 @@ def _memory() -> None:
         os.abort()
 
 
-#: How a job kills its own process.
-POISON = {"kill": _kill, "segfault": _segfault, "memory": _memory}
+#: How a job kills its own process. One that kills its worker does so first, and then goes as well.
+WORKER = "worker"
+POISON = {"kill": _kill, "segfault": _segfault, "memory": _memory, WORKER: _kill}
 
 #: Most jobs of `CAPPED` that run at once.
 CAP = 2
+#: The pool of the middle stage of `POOLED`, and the file that crosses with the job: the runs that have worked for it, one a line.
+GPU, TRAIL = "gpu", "trail.txt"
+
+Does = Callable[[JobContext], Mapping[str, Any]]
+STAGES = (Stage("work", work, weight=9), Stage("publish", publish))
 
 
-def chaos(name: str, description: str, cap: int | None = None) -> Pipeline:
+def _short(context: JobContext) -> Mapping[str, Any]:
+    """A quarter of the work."""
+    with _told(_begun(context)):
+        _work(context, float(context.params["seconds"]) / 4)
+    return {}
+
+
+def _last(context: JobContext) -> Mapping[str, Any]:
+    return {**_short(context), **publish(context)}
+
+
+def _staged(name: str, does: Does, *, hops: bool = True) -> Does:
+    """A stage of a job that goes from pool to pool: it tells that it began, and adds its run to the trail that crosses.
+
+    :param hops: another pool runs the next one.
+    """
+
+    def run(context: JobContext) -> Mapping[str, Any]:
+        journal = _begun(context)
+        journal.write(AT + name)
+        with _told(journal):
+            trail = [*_crossed(context), journal.run]
+            full.write(context.workdir / TRAIL, "\n".join(trail))
+        data = does(context)
+        if hops:
+            journal.write(HOP)
+        return {**data, "trail": trail}
+
+    return run
+
+
+def _crossed(context: JobContext) -> list[str]:
+    """The trail until now: what the stages before gave, and their file, must both be there."""
+    kept: list[str] = context.data.get("trail", [])
+    file = context.workdir / TRAIL
+    if (file.read_text().splitlines() if file.exists() else []) != kept:
+        raise StageError(f"the file that crossed does not say {kept}")
+    return kept
+
+
+def chaos(name: str, description: str, cap: int | None = None, stages: tuple[Stage, ...] = STAGES) -> Pipeline:
     """A pipeline of these stages."""
     return register(
         Pipeline(
             name,
-            stages=(Stage("work", work, weight=9), Stage("publish", publish)),
+            stages=stages,
             params=ChaosParams,
             needs_url=False,
             description=description,
@@ -177,3 +242,11 @@ def chaos(name: str, description: str, cap: int | None = None) -> Pipeline:
 
 CHAOS = chaos("chaos", "Short jobs for the chaos run.")
 CAPPED = chaos("chaos-capped", "The same, few at once.", CAP)
+POOLED = chaos(
+    "chaos-pooled", "Jobs that go to another pool and back.",
+    stages=(
+        Stage("before", _staged("before", _short)),
+        Stage("work", _staged("work", work), weight=9, pool=GPU),
+        Stage("after", _staged("after", _last, hops=False)),
+    ),
+)  # fmt: skip

@@ -16,6 +16,8 @@ from tests.chaos.clock import offsets
 
 #: Shares of the jobs that do not simply succeed.
 CANCELLED, FAILING, POISON = 0.05, 0.05, 0.01
+#: Share of the jobs that kill their whole worker, where a mix says so.
+KILLERS = 0.0015
 #: Of the good ones, those that work in a child process; of the cancelled ones, those that hear no cancel.
 IN_PROCESS, DEAF = 0.05, 0.1
 #: Share of the jobs that come over HTTP.
@@ -70,8 +72,10 @@ SERVER_PAUSE = (1.1, 1.7)
 #: Kinds of faults that change how the network is, not a process; they last a lease at most.
 SHORT_KINDS = ("net_delay", "net_drop", "net_half_close", "fill_disk")
 
-#: The pipelines of the run beside `chaos`: one with a cap, and one that the last worker does not know.
-CAPPED, NEWER = "chaos-capped", "chaos-newer"
+#: The pipelines of the run beside `chaos`: one with a cap, one that the last worker does not know, and one whose jobs go to another pool
+#: and back.
+CAPPED, NEWER, POOLED = "chaos-capped", "chaos-newer", "chaos-pooled"
+PIPELINES = {"capped": CAPPED, "newer": NEWER, "pooled": POOLED}
 
 Kind = Literal["good", "cancel", "fail", "flaky", "poison"]
 Shape = Literal["chord", "chain"]
@@ -91,12 +95,16 @@ class Mix:
     capped: float = 0.0
     #: Of a pipeline that the last worker does not know.
     newer: float = 0.0
+    #: Of a pipeline whose jobs go to another pool and back.
+    pooled: float = 0.0
     #: In a chord or a chain of jobs.
     canvas: float = 0.0
+    #: Whatever way they come: so many of all kill their whole worker.
+    killers: float = 0.0
 
 
 PLAIN = Mix()
-EVERYTHING = Mix(dependent=0.05, keyed=0.04, reused=0.04, capped=0.06, newer=0.05, canvas=0.04)
+EVERYTHING = Mix(dependent=0.05, keyed=0.04, reused=0.04, capped=0.06, newer=0.05, pooled=0.06, canvas=0.04, killers=KILLERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +189,7 @@ def make_plan(seed: int, jobs: int, seconds: float, faults: Mapping[str, int], *
         for _ in range(faults[kind])
     ]
     singles, canvases = _mixed(rng, planned, mix)
+    singles = _with_killers(rng, singles, math.ceil(jobs * mix.killers))
     return Plan(seed, seconds, tuple(singles), tuple(_with_offsets(rng, drawn, seconds)), tuple(canvases))
 
 
@@ -209,7 +218,7 @@ def _mixed(rng: random.Random, jobs: Sequence[PlannedJob], mix: Mix) -> tuple[li
     """The same jobs, some of them submitted in other ways."""
     singles: list[PlannedJob] = []
     canvases: list[PlannedCanvas] = []
-    names = ("dependent", "keyed", "reused", "capped", "newer", "canvas")
+    names = ("dependent", "keyed", "reused", "canvas", *PIPELINES)
     shares = [getattr(mix, name) for name in names]
     for job in jobs:
         way = rng.choices((*names, ""), weights=(*shares, 1 - sum(shares)))[0]
@@ -221,11 +230,22 @@ def _mixed(rng: random.Random, jobs: Sequence[PlannedJob], mix: Mix) -> tuple[li
             singles += _two_lives(rng, job)
         elif way == "canvas":
             canvases.append(_canvas(rng, job))
-        elif way in ("capped", "newer"):
-            singles.append(replace(job, pipeline=CAPPED if way == "capped" else NEWER))
+        elif way in PIPELINES:
+            singles.append(replace(job, pipeline=PIPELINES[way]))
         else:
             singles.append(job)
     return singles, canvases
+
+
+def _with_killers(rng: random.Random, jobs: Sequence[PlannedJob], count: int) -> list[PlannedJob]:
+    """The same jobs, so many of which kill their worker: good ones otherwise, each of which does run."""
+    good = [job.token for job in jobs if job.kind == "good" and job.job_id is None and job.depends_on is None]
+    chosen = set(rng.sample(good, count))
+    return [_killer(job) if job.token in chosen else job for job in jobs]
+
+
+def _killer(job: PlannedJob) -> PlannedJob:
+    return replace(job, kind="poison", params={"token": job.token, "seconds": job.params["seconds"], "poison": "worker"})
 
 
 def _parent(rng: random.Random, before: Sequence[PlannedJob], job: PlannedJob) -> PlannedJob | None:

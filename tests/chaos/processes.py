@@ -78,8 +78,8 @@ class Incarnation:
     def tail(self, lines: int = 12) -> list[str]:
         return self.log.read_text("utf-8", "replace").splitlines()[-lines:]
 
-    def obituary(self, code: int) -> str:
-        return f"{self.mark.split(':', 1)[1]} ended with {code}: {' / '.join(self.tail(3))[-400:]}"
+    def obituary(self) -> str:
+        return f"{self.mark.split(':', 1)[1]} ended with {self.popen.returncode}: {' / '.join(self.tail(3))[-400:]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,8 @@ class Processes:
         self._folder.mkdir(parents=True, exist_ok=True)
         self.history: list[Incarnation] = []
         self.current: dict[str, Incarnation] = {}
-        #: Ends that nobody asked for: `w1.3 ended with 1`.
-        self.unexpected: list[str] = []
+        #: Those whose end nobody asked for.
+        self.died: list[Incarnation] = []
         #: Workers that were told to end, and killed themselves because they could not reach the store: right if that was so.
         self.gave_up: list[Incarnation] = []
         self.orphans: set[str] = set()
@@ -133,12 +133,17 @@ class Processes:
             if not self._closing and one.ended is not None and now - one.ended >= RESPAWN_SECONDS:
                 self._start(name)
 
+    @property
+    def unexpected(self) -> list[str]:
+        """Ends that nobody asked for: `w1.3 ended with 1`."""
+        return [one.obituary() for one in self.died]
+
     def _note_end(self, one: Incarnation, code: int) -> None:
         """One that was asked to end must do so by itself, too."""
         if one.killed is None and one.termed is not None and code == -signal.SIGKILL and GAVE_UP in "".join(one.tail(3)):
             self.gave_up.append(one)
         elif one.killed is None and (one.termed is None or code != 0):
-            self.unexpected.append(one.obituary(code))
+            self.died.append(one)
 
     def _give_up(self, one: Incarnation) -> None:
         self.stuck.append(f"{one.mark.split(':', 1)[1]} did not end within {TERM_SECONDS:.0f} s of SIGTERM")

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.chaos.clock import LIBRARY, MISSING
 from tests.chaos.faults import KILLS
 from tests.chaos.figures import Rescues, endings
+from tests.chaos.innocents import innocents
 from tests.chaos.run import Outcome, kinds
 
 BEGIN, END = "<!-- chaos: begin; written by the run -->", "<!-- chaos: end -->"
@@ -89,7 +90,15 @@ def _found(outcome: Outcome) -> list[str]:
     mix = ", ".join(f"{n} {kind}" for kind, n in sorted(asked.items()))
     how = ", ".join(f"{n} {status}" for status, n in sorted(ended.items()))
     lost = sum('"worker_lost"' in flat.get("error_detail", "") for flat in seen.records.values())
-    return [*lines, "", f"Accepted: {mix}. Ended: {how} ({lost} of the failed ones after three crashes)."]
+    return [*lines, "", f"Accepted: {mix}. Ended: {how} ({lost} of the failed ones after three crashes or more). {_innocents(outcome)}"]
+
+
+def _innocents(outcome: Outcome) -> str:
+    found = innocents(outcome.evidence)
+    return (
+        f"Innocent jobs that failed with their worker: {len(found)}; {sum(found.values())} of them met a job that kills its worker, "
+        f"{len(found) - sum(found.values())} met none."
+    )
 
 
 def _count(outcome: Outcome, promise: str) -> int:
@@ -111,7 +120,8 @@ def _faults(outcome: Outcome) -> list[str]:
             for who, n in killed.items()
         ),
         "",
-        f"Besides: {others}. Ends of processes that nobody asked for: {len(outcome.unexpected)}.",
+        f"Besides: {others}. Workers that were killed by a job of their own: {len(outcome.evidence.slain)}. "
+        f"Ends of processes that nobody asked for: {len(outcome.unexpected)}.",
     ]
 
 
@@ -137,6 +147,7 @@ def _measured(outcome: Outcome) -> list[str]:
         "| from the return of a job whose worker died to its start, while a slot was free for it | "
         f"{times(outcome.restarts)}; bar: p99 <= {START_SECONDS:g} s |",
         f"| the same of a job whose process died alone, in its turn | {times(outcome.turns)}; bar: p99 <= {START_SECONDS:g} s |",
+        f"| the same of a job that starts apart on purpose, whatever it waited for | {times(outcome.apart)} |",
         f"| from a worker's SIGKILL to its job's next start, whatever it waited for | {times(outcome.worker_rescues)} |",
         f"| from the last fault to the last end | {outcome.rest_seconds:.1f} s |",
         f"| jobs there that no client was told of (the answer was lost) | {untold} |",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gc
 import secrets
-import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +16,30 @@ from pipeline_jobs.store.store import Store
 from pipeline_jobs.worker.app import JobsCelery, create_celery
 from tests.chaos.canvases import CanvasLoad, states
 from tests.chaos.clock import Clock
-from tests.chaos.crashes import causes, crashes, read_histories
-from tests.chaos.evidence import Evidence, Verdict, at_work, disagreements, read_artifacts, read_kept, read_records
+from tests.chaos.crashes import causes, crashes, hops, read_histories, slain
+from tests.chaos.evidence import (
+    Evidence,
+    Verdict,
+    apart_for,
+    at_work,
+    crashes_counted,
+    disagreements,
+    read_artifacts,
+    read_kept,
+    read_records,
+)
 from tests.chaos.faults import Around, Done, Faults, out_of_reach
 from tests.chaos.figures import Executions, Rescues, executions, rescues
 from tests.chaos.journal import BODIES, ClientJournal, read_bodies
 from tests.chaos.load import Load, Told
 from tests.chaos.oracle import judge
-from tests.chaos.plan import Plan
+from tests.chaos.plan import POOLED, Plan
 from tests.chaos.processes import Processes
 from tests.chaos.proxy import Proxies
 from tests.chaos.schedules import Slots
 from tests.chaos.small_disk import SmallDisk
 from tests.chaos.system import ON_SMALL_DISK, System, make_roles, make_settings, surrounded
-from tests.chaos.waits import OF_CHILDREN, OF_WORKERS, slot_times, until_requeued
+from tests.chaos.waits import OF_CHILDREN, OF_WORKERS, slot_times, until_requeued, waited_apart
 from tests.chaos.witness import Witness
 from tests.rabbit import Rabbit
 from tests.servers import Server
@@ -40,6 +49,8 @@ TICK_SECONDS = 0.1
 ORPHAN_LOOK_SECONDS = 5.0
 #: How long the system may take to come up, to end one more job when nothing disturbs it any more, and to tidy up, in seconds.
 UP_SECONDS, STILL_SECONDS, REST_SECONDS = 90.0, 45.0, 60.0
+#: How long jobs that kill their worker, and those that were lost with them, may take in all to be told apart, in seconds.
+APART_SECONDS = 900.0
 #: How much longer than planned load and faults may take, in seconds; or as long again, where that is more.
 LATE_SECONDS = 120.0
 
@@ -70,6 +81,8 @@ class Outcome:
     restarts: Rescues
     #: The same of jobs whose process died alone: they wait for their turn.
     turns: Rescues
+    #: Of jobs that start apart on purpose, from the return to the queue to the start, whatever slots there were.
+    apart: Rescues
     #: Ends of processes that nobody asked for.
     unexpected: list[str]
     #: Seconds from the last fault until every job had ended.
@@ -180,7 +193,8 @@ class _Run:
             child_requeues=until_requeued(evidence.crashes, evidence.causes, away, OF_CHILDREN),
             restarts=restarts,
             turns=turns,
-            unexpected=self._unexpected(faults),
+            apart=waited_apart(evidence.crashes, evidence.bodies),
+            unexpected=self._unexpected(faults, evidence.slain),
             rest_seconds=rest_seconds,
             seconds=time.time() - began,
         )
@@ -212,14 +226,25 @@ class _Run:
             time.sleep(TICK_SECONDS)
 
     def _until_still(self) -> None:
-        """Until all jobs have ended, and Celery knows it; or none has for a while: what still waits then waits for what does not come."""
-        live, moved = at_work(self.store), time.monotonic()
-        while live and time.monotonic() - moved < STILL_SECONDS:
+        """Until all jobs have ended, and Celery knows it; or none has for a while: what still waits then waits for what does not come.
+
+        A job that starts apart is waited for, and one that kills its worker until that was its last.
+        """
+        began = moved = time.monotonic()
+        seen = self._at_work()
+        while seen[0] and time.monotonic() - moved < self._patience(seen[0], moved) and time.monotonic() - began < APART_SECONDS:
             self.processes.tick()
             time.sleep(TICK_SECONDS)
-            if (now := at_work(self.store)) != live:
-                live, moved = now, time.monotonic()
+            if (now := self._at_work()) != seen:
+                seen, moved = now, time.monotonic()
         self._tick_until(self.processes.all_up, STILL_SECONDS)
+
+    def _at_work(self) -> tuple[set[str], str]:
+        return at_work(self.store), crashes_counted(self.store)
+
+    def _patience(self, live: set[str], moved: float) -> float:
+        """How long nothing may happen."""
+        return STILL_SECONDS + (apart_for(self.store, live) if time.monotonic() - moved >= STILL_SECONDS else 0)
 
     def _tidy(self) -> bool:
         """Maintenance has swept what killed runs left."""
@@ -241,11 +266,13 @@ class _Run:
         client, keys = self.store.client, self.store.keys
         return [job_id for job_id in jobs if client.exists(keys("job", job_id))]
 
-    def _unexpected(self, faults: Faults) -> list[str]:
-        """Ends that nobody asked for, and those of workers that found the store away while nothing kept them from it."""
+    def _unexpected(self, faults: Faults, slain: Mapping[str, float]) -> list[str]:
+        """Ends that nobody asked for, no job of theirs neither, and those of workers that found the store away while nothing kept them from
+        it."""
+        unasked = [one for one in self.processes.died if one.mark not in slain]
         ends = [(one, one.termed or 0.0, one.ended or 0.0) for one in self.processes.gave_up]
         alone = [one for one, termed, ended in ends if not out_of_reach(faults.done, one.mark, termed, ended)]
-        return self.processes.unexpected + [one.obituary(-signal.SIGKILL) for one in alone]
+        return [one.obituary() for one in (*unasked, *alone)]
 
     def _gather(self, load: Load, canvases: CanvasLoad, faults: Faults, purged: set[str], unmoved: set[str]) -> Evidence:
         """Stop everything, so that nothing moves while it is looked at; what the stop itself broke is seen too."""
@@ -256,6 +283,8 @@ class _Run:
         records, client = read_records(self.store), self.journal.read()
         bodies, odd = read_bodies(self.settings.data_dir / BODIES)
         crashed = read_histories(self.store, [job_id for job_id, flat in records.items() if int(flat.get("crashes", 0))])
+        pooled = read_histories(self.store, [job_id for job_id, flat in records.items() if flat.get("pipeline") == POOLED])
+        killed = slain(bodies, self.processes.history)
         return Evidence(
             planned=self.plan.tokens(),
             client=client,
@@ -274,9 +303,11 @@ class _Run:
             unmoved=sorted(unmoved),
             odd_slots=self.slots.wrong(records, purged),
             crashes=crashes(crashed, self.around.clock.real, bodies),
-            causes=causes(faults.done, self.processes.history, self.settings.lease_seconds, faults.away),
+            causes=causes(faults.done, self.processes.history, self.settings.lease_seconds, faults.away, killed),
+            slain=killed,
+            hops=hops(pooled),
             armed=frozenset(self.system.failpoints),
-            unexpected=[] if self.system.failpoints else self._unexpected(faults),
+            unexpected=[] if self.system.failpoints else self._unexpected(faults, killed),
             canvas_states=states(self.app, client),
             purged=purged,
         )

@@ -10,7 +10,9 @@ from pathlib import Path
 import requests
 
 from pipeline_jobs.failpoints import VARIABLE
+from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.settings import Settings, load_settings
+from tests.chaos.pipeline import GPU
 from tests.chaos.processes import Role
 from tests.chaos.proxy import Proxies
 from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
@@ -40,6 +42,8 @@ class System:
 
     #: Job workers `w1`..., with two slots each.
     workers: int = 3
+    #: Job workers `g1`... of the pool `gpu`, with two slots each.
+    gpu: int = 0
     #: Maintenance workers `m1`...
     maintenance: int = 2
     #: Celery's broker is another database than the store: hints are published by the processes, not pushed by the scripts.
@@ -59,6 +63,11 @@ class System:
     def older(self) -> str | None:
         """The worker that knows fewer pipelines."""
         return f"w{self.workers}" if self.mixed else None
+
+
+def pool_of(mark: str) -> str:
+    """The pool that a job worker serves, by the mark of one of its processes."""
+    return GPU if mark.split(":")[1].startswith("g") else DEFAULT
 
 
 def make_settings(server: Server, folder: Path, system: System, broker: str = "") -> Settings:
@@ -89,6 +98,7 @@ def make_roles(settings: Settings, folder: Path, system: System) -> list[Role]:
     api = (sys.executable, "-m", "gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "wsgi:app")
     return [
         *(_worker(system, f"w{number}", "worker", "--autoscale=2,1") for number in range(1, system.workers + 1)),
+        *(_worker(system, f"g{number}", "worker", "-Q", f"jobs.{GPU}", "--autoscale=2,1") for number in range(1, system.gpu + 1)),
         *(_worker(system, f"m{number}", "maintenance", "-Q", "maintenance", "-c", "1") for number in range(1, system.maintenance + 1)),
         Role("beat", "beat", beat, lambda log: "beat: Starting..." in log),
         Role("api", "api", api, lambda log: "Booting worker" in log and _answers(settings.base_url), _armed(system, "api")),

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
-from tests.chaos.crashes import ANSWER_SECONDS, TOLERANCE, Cause, Crash
+from tests.chaos.crashes import ANSWER_SECONDS, BY_ITS_JOB, TOLERANCE, Cause, Crash
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Done
-from tests.chaos.figures import Rescues
+from tests.chaos.figures import Rescues, by_job
 from tests.chaos.journal import Body
 from tests.chaos.pipeline import CAP, CAPPED
 from tests.chaos.plan import NEWER
 from tests.chaos.processes import Incarnation
+from tests.chaos.system import pool_of
 
 #: Of each worker.
 SLOTS = 2
@@ -32,7 +33,7 @@ TURN_SECONDS = 3.0
 #: worker after it.
 TOLD_SECONDS = 3.0
 #: What a worker's end or pause is called among the causes.
-OF_WORKERS, OF_CHILDREN = ("kill_worker", "stop_worker", "stop_tree", "killed", "its own end"), ("kill_child",)
+OF_WORKERS, OF_CHILDREN = ("kill_worker", "stop_worker", "stop_tree", "killed", "its own end", BY_ITS_JOB), ("kill_child",)
 
 Interval = tuple[float, float]
 
@@ -69,13 +70,13 @@ class Slots:
     #: Roles of workers that do not know a pipeline.
     unknown: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def free(self, begin: float, end: float, pipeline: str, *, in_turn: bool = False) -> float:
-        """Seconds of this time in which there was a free slot for a job of the pipeline.
+    def free(self, begin: float, end: float, pipeline: str, pool: str, *, in_turn: bool = False) -> float:
+        """Seconds of this time in which there was a free slot for a job of the pipeline that waits in the pool.
 
         :param in_turn: for one that does not go before all others.
         """
         busy = self.given if in_turn else self.busy
-        marks = [mark for mark in self.up if mark.split(":")[1] not in self.unknown.get(pipeline, ())]
+        marks = [mark for mark in self.up if pool_of(mark) == pool and mark.split(":")[1] not in self.unknown.get(pipeline, ())]
         ups = {mark: _within(self.up[mark], begin, end) for mark in marks}
         used = {mark: _within(busy.get(mark, ()), begin, end) for mark in marks if ups[mark]}
         of_pipeline = _within(self.held if pipeline == CAPPED.name else (), begin, end)
@@ -103,21 +104,33 @@ def _is_of_worker(crash: Crash, found: Sequence[Cause]) -> bool:
 def until_started(
     crashes: Iterable[Crash], bodies: Iterable[Body], slots: Slots, pipelines: Mapping[str, str], *, in_turn: bool = False
 ) -> Rescues:
-    """Seconds from a crashed job's return to the queue until its next start, in which a slot was free for it.
+    """Seconds from a crashed job's return to the queue until its next start, in which a slot of the pool that it waited in was free for it.
+    Not of those that start apart.
 
     :param in_turn: the jobs do not go before all others.
     """
-    starts: dict[str, list[float]] = defaultdict(list)
-    for body in bodies:
-        starts[body.job_id].append(body.started)
     times = []
-    for crash in crashes:
-        following = min((start for start in starts[crash.job_id] if start > crash.at - TOLERANCE and start > crash.claimed), default=None)
-        # A body that is older than the crash is the crashed run's own.
-        if crash.requeued and following is not None and not (crash.body and following <= crash.body.started):
-            free = slots.free(crash.at, following, pipelines.get(crash.job_id, ""), in_turn=in_turn)
-            times.append((free, crash.job_id, f"requeued at {crash.at:.3f}, started at {following:.3f}"))
+    for crash, following in _next_starts([one for one in crashes if not one.apart], bodies):
+        free = slots.free(crash.at, following.started, pipelines.get(crash.job_id, ""), pool_of(following.mark), in_turn=in_turn)
+        times.append((free, crash.job_id, f"requeued at {crash.at:.3f}, started at {following.started:.3f}"))
     return _rescues(times)
+
+
+def waited_apart(crashes: Iterable[Crash], bodies: Iterable[Body]) -> Rescues:
+    """Seconds from the return of each job that starts apart to its start."""
+    found = _next_starts([one for one in crashes if one.apart], bodies)
+    return _rescues([(body.started - crash.at, crash.job_id, f"requeued at {crash.at:.3f}") for crash, body in found])
+
+
+def _next_starts(crashes: Iterable[Crash], bodies: Iterable[Body]) -> Iterator[tuple[Crash, Body]]:
+    """Each crashed run whose job went back to the queue, and the next one of it."""
+    runs = by_job(bodies)
+    for crash in crashes:
+        later = [body for body in runs.get(crash.job_id, ()) if body.started > crash.at - TOLERANCE and body.started > crash.claimed]
+        following = min(later, key=lambda body: body.started, default=None)
+        # A body that is older than the crash is the crashed run's own.
+        if crash.requeued and following is not None and not (crash.body and following.started <= crash.body.started):
+            yield crash, following
 
 
 def slot_times(
@@ -128,8 +141,8 @@ def slot_times(
     :param older: the worker that does not know the newer pipeline.
     """
     pipelines = {job_id: flat.get("pipeline", "") for job_id, flat in seen.records.items()}
-    ends = {one.mark: _first(one.killed, one.ended) for one in history}
-    up = _up(history, _unable(done), away)
+    ends = {one.mark: _first(one.killed, one.ended, seen.slain.get(one.mark)) for one in history}
+    up = _up(history, _unable(done), away, seen.slain)
     slots = Slots(
         up=up,
         busy=_busy(seen.bodies, seen.crashes, ends, HANDOVER_SECONDS),
@@ -144,9 +157,11 @@ def slot_times(
     )
 
 
-def _up(history: Iterable[Incarnation], unable: Mapping[str, Sequence[Interval]], away: Sequence[Interval]) -> dict[str, list[Interval]]:
+def _up(
+    history: Iterable[Incarnation], unable: Mapping[str, Sequence[Interval]], away: Sequence[Interval], slain: Mapping[str, float]
+) -> dict[str, list[Interval]]:
     workers = [one for one in history if one.role.kind == "worker" and one.ready is not None]
-    spans = {one.mark: (one.ready or 0.0, _first(one.killed, one.termed, one.ended)) for one in workers}
+    spans = {one.mark: (one.ready or 0.0, _first(one.killed, one.termed, one.ended, slain.get(one.mark))) for one in workers}
     return {mark: _less([span], [*unable.get(mark, ()), *away]) for mark, span in spans.items()}
 
 
