@@ -33,6 +33,11 @@ def no_uploads(upload_id: str) -> tuple[int, Iterator[bytes]]:
     raise SourceNotFound("there is no such upload")
 
 
+def no_parts(context: JobContext) -> Mapping[str, Any] | None:
+    """Where nobody runs parts."""
+    raise BadParameters("a stage in parts cannot run here")
+
+
 def no_links(name: str, payload: Any, expires_seconds: float) -> str:
     """Where no job is stored there is none to be signalled."""
     raise BadParameters("only a job has links for its signals")
@@ -145,6 +150,8 @@ class JobContext:
     signals: Mapping[str, Any] = field(default_factory=dict)
     #: `signal_url(name, payload, expires_seconds)`: a link for a mail, which sends that signal to this job when it is confirmed.
     signal_url: Callable[[str, Any, float], str] = no_links
+    #: How a stage that runs in parts does so (`parts.Map`): whoever runs the pipeline sets it.
+    fan_out: Callable[[JobContext], Mapping[str, Any] | None] = no_parts
     #: Which attempt of the job this is: 1, 2, ... A run after a crash is the same attempt again.
     attempt: int = 1
     #: Name of the stage that runs now, and the percentages of the whole at which it begins and ends.

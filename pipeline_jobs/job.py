@@ -25,7 +25,9 @@ from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 #: Version of the record's layout. A worker refuses a record with a higher one. The scripts give 2 to a job that a worker which does not say
 #: what it knows may not know (`lua/lib/classes.lua`): such workers have 1; and 3 to one that was parked, which workers of 2 would not park
 #: again. A record that says none may be of either.
-SCHEMA = 4
+SCHEMA = 5
+#: Of jobs that go from pool to pool, and of those that run in parts and their parts: workers that know less refuse them.
+FOR_POOLS, FOR_PARTS = 4, 5
 
 #: `job_{unix seconds}_{8 hex}`; it is the Celery task id too.
 JOB_ID = re.compile(r"job_[0-9]{1,12}_[0-9a-f]{8}")
@@ -284,6 +286,12 @@ class Job(Asked):
     #: The stages that did not run because another job had given their output, comma separated; and from which stage on none may be.
     cached: str | None = field(default=None, metadata=HIDDEN)
     fresh_from: str | None = field(default=None, metadata=HIDDEN)
+    #: Of a part of a job: that job. It is no job then, and only who runs it sees it.
+    part_of: str | None = field(default=None, metadata=HIDDEN)
+    #: Of a part, as it is claimed: `{"stage", "number", "of"}`; None: its split is over.
+    part: Mapping[str, Any] | None = field(default=None, metadata=HIDDEN)
+    #: Of a job whose parts have ended or run: the fence of the run that split it, and the stage (`lua/lib/parts.lua`).
+    split: str | None = field(default=None, metadata=HIDDEN)
     #: Number of the last line of its log that was written.
     log_lines: int = field(default=0, metadata=HIDDEN)
     #: Strictly increasing over all jobs of a store (microseconds, made unique): list order and cursor.

@@ -26,7 +26,11 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, OutOfMemory, UnknownPipeline, WorkerLost
-from pipeline_jobs.job import SCHEMA
+from pipeline_jobs.job import FOR_PARTS, FOR_POOLS, SCHEMA
+from pipeline_jobs.parts import Map as Map
+from pipeline_jobs.parts import Part as Part
+from pipeline_jobs.parts import PartError as PartError
+from pipeline_jobs.parts import check_map
 from pipeline_jobs.pools.pool_names import ANYWHERE, DEFAULT, shown
 from pipeline_jobs.runlog.secret_params import secrets_in, without_secrets
 from pipeline_jobs.stage import DEGRADED as DEGRADED  # whoever writes a pipeline asks here for what it is made of
@@ -92,6 +96,8 @@ class Pipeline:
                 raise ConfigurationError(f"pipeline {self.name!r}: the timeout of stage {stage.name!r} must be above 0")
             if isinstance(stage, Wait):
                 check_wait(self.name, stage)
+            if isinstance(stage, Map):
+                check_map(self.name, stage)
             if stage.version and not stage.reusable:
                 raise ConfigurationError(f"pipeline {self.name!r}: stage {stage.name!r} has a version and is not reusable")
             if unknown := set(stage.params or ()) - self.params.model_fields.keys():
@@ -125,10 +131,11 @@ class Pipeline:
         return without_secrets(self.params, params)
 
     def start(self, done: int = 0) -> dict[str, Any]:
-        """The fields that say where a job waits so many of whose stages need not run. Workers that know of no pools refuse it."""
-        if all(stage.pool in (DEFAULT, ANYWHERE) for stage in self.stages):
+        """The fields that say where a job waits so many of whose stages need not run. Workers that know no pools, or parts, refuse it."""
+        parts = any(stage.in_parts for stage in self.stages)
+        if not parts and all(stage.pool in (DEFAULT, ANYWHERE) for stage in self.stages):
             return {}
-        return {"pool": pool_after(self.stages, done) or None, "schema": SCHEMA}
+        return {"pool": pool_after(self.stages, done) or None, "schema": FOR_PARTS if parts else FOR_POOLS}
 
     @property
     def border(self) -> int:
@@ -299,6 +306,6 @@ def load(modules: Iterable[str]) -> None:
 
 
 __all__ = [
-    "ANY", "DEGRADED", "NO_CLASS", "WARNINGS", "InvalidInput", "NoParams", "OnError", "Pipeline", "Registry", "RetryPolicy",
-    "SignalTimeout", "Stage", "StageFunction", "TryAgain", "Wait", "WorkerClass", "load", "register", "registry",
+    "ANY", "DEGRADED", "NO_CLASS", "WARNINGS", "InvalidInput", "Map", "NoParams", "OnError", "Part", "PartError", "Pipeline", "Registry",
+    "RetryPolicy", "SignalTimeout", "Stage", "StageFunction", "TryAgain", "Wait", "WorkerClass", "load", "register", "registry",
 ]  # fmt: skip

@@ -142,6 +142,11 @@ class Stage:
     #: The kind of machine that runs it (`-Q jobs.gpu`); empty: `default`; `pools.ANYWHERE`: the one where its job is.
     pool: str = DEFAULT
 
+    @property
+    def in_parts(self) -> bool:
+        """It runs in parts (`parts.Map`)."""
+        return False
+
     def on_error_of(self, params: Mapping[str, Any]) -> OnError:
         """Of a job with these params."""
         return self.on_error(params) if callable(self.on_error) else self.on_error
@@ -195,9 +200,11 @@ def pool_after(stages: Sequence[Stage], done: int = 0) -> str | None:
 
 
 def border(stages: Sequence[Stage]) -> int:
-    """How many stages are before the last border between two pools: what they give must be kept. 0: there is none."""
+    """How many stages are before the last border of pools, or the last one that runs in parts: what they give must be kept. 0: none."""
     last, before = 0, None
     for n, stage in enumerate(stages):
+        if stage.in_parts:
+            last = n
         if stage.pool != ANYWHERE:
             last, before = (n if before not in (None, stage.pool) else last), stage.pool
     return last
@@ -210,5 +217,5 @@ def check_pools(pipeline: str, stages: Sequence[Stage]) -> None:
     for stage in stages[: border(stages)]:
         if not stage.reusable:
             raise ConfigurationError(
-                f"pipeline {pipeline!r}: {stage.name!r} is not reusable, but a stage of another pool follows, which needs what it gives"
+                f"pipeline {pipeline!r}: {stage.name!r} is not reusable, but a stage of another pool or in parts needs what it gives"
             )

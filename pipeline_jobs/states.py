@@ -53,6 +53,8 @@ class Reason(StrEnum):
     DEPENDENCY = "dependency"
     #: It is parked until a signal comes (`pipelines.Wait`).
     SIGNAL = "signal"
+    #: Its parts run, or wait for slots (`pipelines.Map`).
+    PARTS = "parts"
     #: A hint is on the broker; a worker will claim it within moments.
     DISPATCHED = "dispatched"
     #: Waits for its backoff to pass before it is tried again.

@@ -23,7 +23,7 @@ class EventType(StrEnum):
     #: A signal came for it, or the wait for one is over. In the log it is a progress, with the word `signal:` and its status.
     SIGNALLED = "job.signalled"
     #: It went back to the queue: `reason` is retry (a stage failed), crash (its worker died), handback (its worker stops),
-    #: fault (its worker's machine cannot run jobs now) or hop (its next stage is one of another pool).
+    #: fault (its worker's machine cannot run jobs now), hop (its next stage is one of another pool) or parts (it waits for those).
     REQUEUED = "job.requeued"
     #: It waits, and its priority or earliest start was changed (`changes`).
     UPDATED = "job.updated"

@@ -176,8 +176,8 @@ class Batches:
         TenantContext(new.tenant_id, new.workspace_id)
         durably = self._client.guard.check()
         packed, wrong = self._pack(new.jobs)
-        if packed.pooled:
-            self._client.gate.check()
+        if packed.schema:
+            self._client.gate.check(packed.schema)
         once = None
         if idempotency_key is not None:
             forms = forms_of_batch(new.tenant_id, new.workspace_id, new.metadata, list(new.jobs))
@@ -335,18 +335,18 @@ class _Packed:
     numbers: list[int]
     items: list[list[Any]]
     common: list[Any]
-    #: Some need other pools than `default`.
-    pooled: bool = False
+    #: The highest that some of them need, for pools or parts; 0: none does.
+    schema: int = 0
 
     @classmethod
     def of(cls, numbers: list[int], items: list[list[Any]], kinds: list[_Kind]) -> _Packed:
         different = set(kinds)
-        pooled = any(start for *_, start in different)
+        schema = max(dict(start).get("schema", 0) for *_, start in different)
         if len(different) == 1:
-            return cls(numbers, items, _kind_fields(kinds[0]), pooled)
+            return cls(numbers, items, _kind_fields(kinds[0]), schema)
         for item, kind in zip(items, kinds, strict=True):
             item.extend(_kind_fields(kind))
-        return cls(numbers, items, [], pooled)
+        return cls(numbers, items, [], schema)
 
     def without(self, places: set[int]) -> _Packed:
         left = [place for place in range(len(self.numbers)) if place not in places]

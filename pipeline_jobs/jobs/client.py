@@ -155,8 +155,8 @@ class Client:
             raise InvalidInput("a job id has letters, digits, '.', '_' and '-'", field="job_id")
         with spans.root("submit"):
             job = self.prepare(new, job_id)
-        if self.registry.start_of(job.pipeline):
-            self.gate.check()
+        if start := self.registry.start_of(job.pipeline):
+            self.gate.check(start["schema"])
         once = None
         if again is not None:
             job = job.evolve(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
@@ -38,6 +37,8 @@ from pipeline_jobs.jobs.outcome import Ending as Ending
 from pipeline_jobs.jobs.outcome import Outcome as Outcome
 from pipeline_jobs.jobs.outputs import Keeper
 from pipeline_jobs.jobs.parents import Parents
+from pipeline_jobs.jobs.part_runs import FanOut, PartKeeper, pipeline_of, refuse_to_publish
+from pipeline_jobs.jobs.patience import gone_back, hand_back, patiently
 from pipeline_jobs.jobs.results import Result, picked
 from pipeline_jobs.jobs.reuse import Reuse
 from pipeline_jobs.jobs.run import Progress, Run
@@ -47,23 +48,19 @@ from pipeline_jobs.jobs.stage_runs import MAX_ERROR, named, run_stages
 from pipeline_jobs.jobs.stage_times import StageTook, untold
 from pipeline_jobs.jobs.traced_run import log_fields, traced_run
 from pipeline_jobs.jobs.workdir import NoReporter, Workdir, context_of, workdir_of
+from pipeline_jobs.parts import PartsLost, Split
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.runlog import capture
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.stage import Hop, HopFailed, Parked, TooManyParked, pool_after
+from pipeline_jobs.stage import Hop, HopFailed, Parked, RetryPolicy, Stage, TooManyParked, pool_after
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.runs import FULL
+from pipeline_jobs.store.runs import FULL, Parts
 from pipeline_jobs.store.store import ClaimRefused, Store, Taker, Told
 from pipeline_jobs.tenants import TenantContext, with_tenant
 
 logger = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
-#: How long a claim or a finish is repeated while the store is away, in seconds, and the writing of a result while the artifact store is.
-#: After that the worker hands the job back.
-FINISH_PATIENCE = 120.0
 #: The fence of a run that has no record.
 IN_PROCESS_FENCE = 0
 
@@ -102,7 +99,7 @@ class Executor:
         except Exception as error:
             # What the pipeline raises is said by then. This is the claim's or the harness's own, and no end of a job.
             logger.exception("a run failed outside its stages", job_id=job_id)
-            return _hand_back(self._store, job_id, fence, f"outside its stages: {type(error).__name__}: {error}"[:MAX_ERROR])
+            return hand_back(self._store, job_id, fence, f"outside its stages: {type(error).__name__}: {error}"[:MAX_ERROR])
 
     def _run(self, job_id: str, fence: int, worker: str, progress: Progress, seat: Seat) -> Outcome:
         claimed = seat.handed(job_id) or self._claim(job_id, fence, worker, seat)
@@ -136,7 +133,7 @@ class Executor:
         try:
             self._artifacts.make_ready()
         except Exception as error:  # each fsspec back end has errors of its own
-            return _hand_back(self._store, job.job_id, job.fence, f"the artifact store cannot be opened ({type(error).__name__}: {error})")
+            return hand_back(self._store, job.job_id, job.fence, f"the artifact store cannot be opened ({type(error).__name__}: {error})")
         return _Attempt(job, self, worker, progress, seat).run()
 
     def run_in_process(self, job: Job) -> StepResult:
@@ -179,20 +176,27 @@ class _Attempt:
         self._links = executor.links
         self._copies = RunCopies(self._store, executor.drive, self._settings, job)
         self._keeper: Keeper | None = None
+        #: Of its pipeline, or of its part.
+        self._retry = RetryPolicy()
 
     def run(self) -> Outcome:
         job = self._job
+        if job.part_of and job.part is None:
+            return self._end(JobStatus.CANCELLED)
         context: JobContext | None = None
         try:
-            pipeline = self._registry.get(job.pipeline)
+            pipeline = pipeline_of(self._registry.get(job.pipeline), job)
+            self._retry = pipeline.retry
             workdir = workdir_of(self._settings, job)
             judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
             with (
                 Workdir(workdir), kept_log(self._store, self._artifacts, job, pipeline.secrets(job.params)) as kept,
                 Run(self._progress, job.job_id, job.fence, kept.looking(judge.look)) as run,
             ):  # fmt: skip
-                context = context_of(job, workdir, self._settings, run, self._files.publish, kept.log)
+                publish = refuse_to_publish if job.part else self._files.publish
+                context = context_of(job, workdir, self._settings, run, publish, kept.log)
                 run.limit = context.limit
+                context.fan_out = FanOut(self._store, self._artifacts, job, pipeline)
                 context.open_upload, context.copy_out, context.parents = self._open_upload, self._copies.copy, self._parents
                 if self._links:
                     context.signal_url = self._links.of(job)
@@ -211,7 +215,7 @@ class _Attempt:
             return Outcome(Ending.FENCED, error="another run has this job")
         except MachineFault as fault:
             self._discard()
-            return _hand_back(self._store, job.job_id, job.fence, str(fault) or "the disk of the working folder is nearly full")
+            return hand_back(self._store, job.job_id, job.fence, str(fault) or "the disk of the working folder is nearly full")
         except WorkTooLarge as stop:
             error = f"the working folder of the run grew beyond {self._settings.work_bytes} bytes (PIPELINE_WORK_BYTES)"
             return self._end(JobStatus.FAILED, error=ErrorDetail(stop.code, error, context.stage if context else None))
@@ -219,7 +223,9 @@ class _Attempt:
             return self._park(pipeline, parked.context)
         except Hop as hop:
             return self._hop(hop)
-        except UnknownPipeline as error:
+        except Split as split:
+            return self._split(pipeline, split)
+        except (UnknownPipeline, PartsLost) as error:
             return self._fail(error, context)
         except _Raised as raised:
             return self._fail(raised.error, context)
@@ -227,6 +233,8 @@ class _Attempt:
         return replace(ended, result=result.handed_on(stored)) if ended.ending is Ending.COMPLETED else ended
 
     def _keeper_of(self, pipeline: Pipeline, workdir: Path) -> Keeper:
+        if self._job.part:
+            return PartKeeper(self._store, self._artifacts, self._job, workdir, pipeline, self._settings.hop_bytes)
         reuse, most, hop = (
             Reuse(self._job, pipeline, self._settings, self._parents),
             self._settings.keep_stage_bytes,
@@ -250,7 +258,10 @@ class _Attempt:
         :raises _Raised: an error of the pipeline's own; any other is the harness's.
         """
         try:
-            data = run_stages(pipeline, context, self._keeper, self._took, judge, self._runs_again, self._job.pool or DEFAULT)
+            pool = None if self._job.part else self._job.pool or DEFAULT
+            data = run_stages(pipeline, context, self._keeper, self._took, judge, self._runs_again, pool)
+            if self._job.part and self._keeper and (lack := self._keeper.lacks_any()):
+                raise lack
             return Result.of(pipeline, data, cached=bool(self._keeper and self._keeper.cached))
         except Exception as error:
             judge.judge(error)
@@ -263,12 +274,12 @@ class _Attempt:
         job = self._job
         detail = ErrorDetail.of(error, context.stage if context else None)
         if self._runs_again(error):
-            delay = self._registry.get(job.pipeline).retry.delay(job.attempt, error)
+            delay = self._retry.delay(job.attempt, error)
             if self._keeper:
                 self._keeper.note()
             status = patiently(lambda: self._store.requeue(job.job_id, job.fence, "retry", delay_seconds=delay))
             self._discard()
-            return _gone_back(status, detail.message)
+            return gone_back(status, detail.message)
         return self._end(JobStatus.FAILED, error=detail)
 
     def _park(self, pipeline: Pipeline, context: JobContext) -> Outcome:
@@ -283,27 +294,49 @@ class _Attempt:
         if became == FULL:
             return self._fail(TooManyParked(), context)
         self._discard()
-        return _gone_back(became, asks)
+        return gone_back(became, asks)
 
     def _hop(self, hop: Hop) -> Outcome:
         """The job goes on in another pool, with what its stages gave."""
         job = self._job
-        lack = self._keeper.lacks(hop.stage.name) if self._keeper else None
-        if isinstance(lack, HopFailed):
-            return self._fail(lack, hop.context)
-        if lack is not None:
-            self._discard()
-            return _hand_back(self._store, job.job_id, job.fence, str(lack))
+        if refused := self._cannot_go_on(hop.stage, hop.context):
+            return refused
         became = patiently(lambda: self._store.advance(job.job_id, job.fence, hop.stage.pool, hop.text))
         self._discard()
-        return _gone_back(became, hop.text)
+        return gone_back(became, hop.text)
+
+    def _split(self, pipeline: Pipeline, split: Split) -> Outcome:
+        """The job goes on when its parts have ended, with what its stages gave before."""
+        job, stage = self._job, split.stage
+        if refused := self._cannot_go_on(stage, split.context):
+            return refused
+        start, end = split.context.span
+        # The last twentieth is the join's.
+        span = (max(start, job.progress), end - (end - start) / 20)
+        collect = stage.on_part_error == "collect"
+        parts = Parts(stage.name, split.count, stage.window, stage.part_retry.max_attempts, stage.part_pool, collect, span)
+        following = pool_after(pipeline.stages, pipeline.stages.index(stage))
+        following = (job.pool or DEFAULT) if following is None else following
+        became = patiently(lambda: self._store.split(job.job_id, job.fence, parts, split.text, following))
+        self._discard()
+        return gone_back(became, split.text)
+
+    def _cannot_go_on(self, stage: Stage, context: JobContext) -> Outcome | None:
+        """What the stages before this one gave cannot be had by another run."""
+        lack = self._keeper.lacks(stage.name) if self._keeper else None
+        if isinstance(lack, HopFailed):
+            return self._fail(lack, context)
+        if lack is None:
+            return None
+        self._discard()
+        return hand_back(self._store, self._job.job_id, self._job.fence, str(lack))
 
     def _runs_again(self, error: PipelineJobsError) -> bool:
         """The job will be tried again later."""
         detail = ErrorDetail.of(error, None)
         if not detail.retryable or self._job.attempt >= self._job.max_attempts:
             return False
-        return detail.code not in self._registry.get(self._job.pipeline).retry.permanent
+        return detail.code not in self._retry.permanent
 
     def _end(
         self, outcome: JobStatus, *, result: Mapping[str, Any] | None = None, error: ErrorDetail | None = None, last: Told | None = None
@@ -356,41 +389,6 @@ class _Raised(Exception):
     def __init__(self, error: PipelineJobsError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-def patiently(call: Callable[[], T], away: type[Exception] = StoreUnavailable) -> T:
-    """Repeat a call while the store (or the artifact store) is away: what was done would have to be done again.
-
-    :raises away: it was for `FINISH_PATIENCE`.
-    """
-    deadline = time.monotonic() + FINISH_PATIENCE
-    pause = 0.1
-    while True:
-        try:
-            return call()
-        except away as error:
-            if time.monotonic() >= deadline:
-                raise
-            logger.warning("the store is unavailable, will try again", seldom=True, pause_seconds=pause, error=str(error))
-            time.sleep(pause)
-            pause = min(pause * 2, 5.0)
-
-
-def _hand_back(store: Store, job_id: str, fence: int, reason: str) -> Outcome:
-    """This machine is at fault, not the job: it goes back to the queue, nothing is counted."""
-    logger.error("this machine cannot run the job now: handed back", job_id=job_id, reason=reason)
-    try:
-        became = patiently(lambda: store.requeue(job_id, fence, "fault"))
-    except StoreUnavailable as error:
-        return Outcome(Ending.GAVE_UP, error=error.message)
-    return _gone_back(became, reason)
-
-
-def _gone_back(became: JobStatus | None, why: str) -> Outcome:
-    """What is to be said of a job after its requeue, which may have ended it instead."""
-    if became is JobStatus.QUEUED:
-        return Outcome(Ending.REQUEUED, error=why)
-    return Outcome(Ending.FENCED if became is None else Ending(became.value), error=why)
 
 
 def _folder(job: Job) -> str:

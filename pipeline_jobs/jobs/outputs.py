@@ -68,6 +68,11 @@ class Output:
         return hashlib.sha256(dumps([*self.row[:3], sorted(self.files.items())]).encode()).hexdigest()
 
 
+def blob_path(tenant_id: str, blob: str) -> str:
+    """Where a kept file lies in the artifact store."""
+    return f"{tenant_id}/{FOLDER}/{blob}"
+
+
 def written(outputs: Sequence[Output]) -> tuple[str, str]:
     """As a record has them: JSON, and what is kept, comma separated; two empty strings for none."""
     if not outputs:
@@ -92,6 +97,9 @@ def of_stages(text: str | None, stages: Sequence[str]) -> list[Output]:
 
 class Keeper:
     """The outputs of one run: those it begins with, those it takes from other jobs, and those it adds."""
+
+    #: Longest data that lies in the record, in characters of JSON.
+    small = SMALL
 
     def __init__(
         self,
@@ -130,7 +138,7 @@ class Keeper:
         """The data of a stage that need not run, its files in their places; None: it must run, and so must all that follow and that no
         other job has given."""
         one = self._earlier.pop(0) if self._earlier else None
-        data = self._bring(one) if one is not None and one.stage == stage.name else None
+        data = self.bring(one) if one is not None and one.stage == stage.name else None
         if data is None:
             self._earlier = []
             self._taken.discard(stage.name)
@@ -149,13 +157,13 @@ class Keeper:
         except StoreUnavailable as error:
             logger.warning("no output of another job can be looked for", seldom=True, stage=stage.name, error=str(error))
             return None
-        if not row or (data := self._bring(Output(*json.loads(row)))) is None:
+        if not row or (data := self.bring(Output(*json.loads(row)))) is None:
             return None
         self._noted = self.written[0]
         self._taken.add(stage.name)
         return data
 
-    def _bring(self, one: Output) -> Mapping[str, Any] | None:
+    def bring(self, one: Output) -> Mapping[str, Any] | None:
         """Put the files of an output in their places. :return: its data; None: some of it is not there."""
         try:
             data = one.data if one.kept is None else json.loads(self._read(one.kept))
@@ -201,6 +209,11 @@ class Keeper:
             return HopFailed("what an earlier stage gave was not kept")
         return self._lack
 
+    def lacks_any(self) -> HopFailed | MachineFault | None:
+        """The same of whoever goes on behind the last stage."""
+        self.note()
+        return self._lack
+
     def _key(self, stage: Stage) -> str | None:
         return self._reuse.key(stage, [one.digest for one in self._outputs]) if self._reuse and stage.version else None
 
@@ -219,17 +232,17 @@ class Keeper:
             self._lack = HopFailed(f"what {stage.name} gave has {size} bytes, {most} may go to another pool" if text else "it is no JSON")
             return
         sources: dict[str, Path] = {}
-        files = {name: _named(self._workdir / name, sources) for name in changed}
+        files = {name: named(self._workdir / name, sources) for name in changed}
         # An output has no word for a file that the stage removed.
         key = None if gone else key
-        if len(text) <= SMALL:
+        if len(text) <= self.small:
             self._outputs.append(Output(stage.name, json.loads(text), None, files))
             self.note(sources, key)
             return
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as large:
             large.write(text)
             large.flush()
-            self._outputs.append(Output(stage.name, None, _named(Path(large.name), sources), files))
+            self._outputs.append(Output(stage.name, None, named(Path(large.name), sources), files))
             self.note(sources, key)
 
     def note(self, sources: Mapping[str, Path] | None = None, key: str | None = None) -> None:
@@ -296,7 +309,7 @@ class Keeper:
             raise ValueError(f"{blob} is damaged")
 
     def _path(self, blob: str) -> str:
-        return f"{self._job.tenant_id}/{FOLDER}/{blob}"
+        return blob_path(self._job.tenant_id, blob)
 
     def _look(self) -> dict[str, tuple[int, int, int]]:
         """Every file in the working folder, and what changes when it is written."""
@@ -315,7 +328,7 @@ def _files(folder: Path) -> Iterable[Path]:
                 yield path
 
 
-def _named(path: Path, sources: dict[str, Path]) -> str:
+def named(path: Path, sources: dict[str, Path]) -> str:
     """`{sha256}-{bytes}` of a file, noted with where it is."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

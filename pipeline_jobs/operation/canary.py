@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import IdTaken, JobNotEnded, UnknownJob
-from pipeline_jobs.job import SCHEMA, NewJob
+from pipeline_jobs.job import FOR_POOLS, NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Pipeline, Stage, register
 from pipeline_jobs.pools.pool_names import ANYWHERE
@@ -91,7 +91,7 @@ class Canary:
         if not pool:
             return self.client.submit(new, job_id=job_id).job_id
         # Its stage runs wherever the job is.
-        return self.client.store.submit(self.client.prepare(new, job_id).evolve(pool=pool, schema=SCHEMA)).job.job_id
+        return self.client.store.submit(self.client.prepare(new, job_id).evolve(pool=pool, schema=FOR_POOLS)).job.job_id
 
 
 def _digits(pool: str) -> str:

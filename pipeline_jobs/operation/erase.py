@@ -107,4 +107,8 @@ def _erase_jobs(store: Store, tenant_id: str, history: History | None) -> tuple[
                 with suppress(UnknownJob, JobNotEnded):
                     gone = store.delete(job_id, order)
                     erased, still_live = erased + gone, still_live + (not gone)
-    return erased, still_live
+    # Parts of jobs that were cancelled: they run until their workers have stopped them, and what they named goes with that.
+    (running,) = store.sizes([("tenant_status", tenant_id, "part_running")])
+    while not running and store.exists("ended_splits"):
+        store.settle()
+    return erased, still_live + running

@@ -17,6 +17,7 @@ REASONS: dict[str, str] = {
     Reason.PIPELINE_CONCURRENCY: "Its pipeline has reached its maximum number of running jobs.",
     Reason.DEPENDENCY: "It waits for other jobs to end.",
     Reason.SIGNAL: "It waits for a signal.",
+    Reason.PARTS: "Its parts run, or wait for slots.",
     Reason.DISPATCHED: "A worker is about to start it.",
     Reason.RETRY: "It will be tried again after a short delay.",
 }
@@ -34,6 +35,7 @@ BRIEFLY: dict[str, str] = {
     Reason.PIPELINE_CONCURRENCY: "are held by their pipeline's limit",
     Reason.DEPENDENCY: "wait for other jobs",
     Reason.SIGNAL: "wait for a signal",
+    Reason.PARTS: "wait for their parts",
     Reason.DISPATCHED: "are about to start",
     Reason.RETRY: "are about to be tried again",
 }
@@ -51,6 +53,7 @@ FREES: dict[str, str] = {
     Reason.PIPELINE_CONCURRENCY: "a running job of its pipeline that ends, or a higher limit",
     Reason.DEPENDENCY: "the end of the jobs that it waits for",
     Reason.SIGNAL: "the signal",
+    Reason.PARTS: "the end of its parts",
     Reason.DISPATCHED: "the worker that takes it",
     Reason.RETRY: "the end of the delay",
 }

@@ -98,6 +98,15 @@ KEYS: dict[str, Key] = {
         "awaiting", "zset ms->id", "Parked jobs, and since when each waits for its signal. Left by signal, its timeout, the end."
     ),
     "tenant_awaiting": Key("awaiting:{}", "zset ms->id", "Those of a tenant."),
+    "splitting": Key("splitting", "zset ms->id", "Jobs that wait for their parts, and since when. Left with the last part, by the end."),
+    "parts": Key(
+        "parts:{}",
+        "hash",
+        "The table of a split (`lua/lib/parts.lua`). By stage_parts, split, ends of parts; goes by retire_split.",
+    ),
+    "open_parts": Key("open_parts:{}", "set of ids", "Parts of a split that have been opened and have not ended."),
+    "parts_blobs": Key("parts_blobs:{}", "list of blobs", "What inputs and results of a split name in the artifact store."),
+    "ended_splits": Key("ended_splits", "list of `split tenant`", "Splits that are over, with parts or files left. Left by end_splits."),
     "ready_since": Key(
         "ready_since", "zset ms->id", "Queued jobs that could start, dispatched or not, and since when. Left by claim, delay, end."
     ),

@@ -45,6 +45,23 @@ class Taker:
     job: Job | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Those of a job, to be opened."""
+
+    stage: str
+    count: int
+    #: How many are open at once, and how often each may be tried.
+    window: int
+    tries: int
+    #: In which they run.
+    pool: str
+    #: One that fails does not fail the job.
+    collect: bool
+    #: The percentages of the job between which they are.
+    span: tuple[float, float]
+
+
 class Runs(Duties):
     """Ends of runs. Its settings are the store's."""
 
@@ -105,6 +122,22 @@ class Runs(Duties):
         :param message: what is told to whoever looks at the job. :return: its status now; None: this run has no say.
         """
         return ended(self.run("advance", id=job_id, fence=fence, pool=pool, message=message).status)
+
+    def stage_parts(self, job_id: str, fence: int, first: int, inputs: Sequence[str], blobs: str) -> bool:
+        """Write inputs of a job's parts, in order, from number `first` on. :return: False: this run has no say."""
+        return bool(self.run("stage_parts", id=job_id, fence=fence, first=first, blobs=blobs, inputs=inputs))
+
+    def split(self, job_id: str, fence: int, parts: Parts, message: str, pool: str) -> JobStatus | None:
+        """Let a running job wait for its parts, whose inputs are written, without a slot.
+
+        :param message: what is told to whoever looks at the job. :param pool: in which it goes on.
+        :return: its status now; None: this run has no say.
+        """
+        reply = self.run(
+            "split", id=job_id, fence=fence, stage=parts.stage, n=parts.count, window=parts.window, tries=parts.tries, part_pool=parts.pool,
+            collect=parts.collect, **{"from": parts.span[0]}, to=parts.span[1], message=message, pool=pool,
+        )  # fmt: skip
+        return ended(reply.status)
 
     def _taking(self, taker: Taker | None) -> dict[str, Any]:
         if taker is None:

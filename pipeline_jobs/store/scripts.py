@@ -31,10 +31,10 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "memory", "outputs", "reuse", "uploads", "folders", "outbox", "events", "telling", "logs", "pages", "batches", "indexes",
-    "known", "classes", "reserve", "fair", "reasons", "rates", "pace", "dependencies", "hints", "signals", "queue", "starting", "usage",
-    "ending", "cancel", "requeueing", "history", "apart", "worker_lost", "waking", "dispatch", "dependents", "submit_limits", "idempotency",
-    "accept", "schedules", "audit", "once", "clock",
+    "base", "memory", "outputs", "reuse", "uploads", "folders", "outbox", "events", "telling", "logs", "pages", "batches",
+    "indexes", "known", "classes", "reserve", "fair", "reasons", "rates", "pace", "dependencies", "hints", "signals", "queue",
+    "starting", "usage", "parts", "ending", "cancel", "requeueing", "history", "apart", "worker_lost", "waking", "dispatch",
+    "dependents", "submit_limits", "idempotency", "accept", "schedules", "audit", "once", "clock",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")

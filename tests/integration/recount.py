@@ -19,8 +19,11 @@ def differences(store: Store) -> list[str]:
     """What does not agree with the records; empty when all is well."""
     seen, keys = Snapshot(store), store.keys
     records: dict[str, dict[str, str]] = seen.after(keys("job", ""), "hash")
-    jobs = {job_id: Job.from_mapping(flat) for job_id, flat in records.items()}
-    found: list[str] = []
+    # Parts are where what waits and runs is, and in no list.
+    both = {job_id: Job.from_mapping(flat) for job_id, flat in records.items()}
+    jobs = {job_id: job for job_id, job in both.items() if job.part_of is None}
+    parts = {job_id: job for job_id, job in both.items() if job.part_of is not None}
+    found: list[str] = _parts(seen, keys, jobs, parts)
     kept: dict[str, dict[str, str]] = seen.after(keys("kept", ""), "hash")
 
     def same(what: str, index: str, expected: set[str]) -> None:
@@ -51,7 +54,10 @@ def differences(store: Store) -> list[str]:
             same(f"pipeline {pipeline}", keys("pipeline", tenant, pipeline), {i for i, j in mine.items() if j.pipeline == pipeline})
         for tag in {tag for job in mine.values() for tag in job.tags}:
             same(f"tag {tag}", keys("tag", tenant, tag), {i for i, j in mine.items() if tag in j.tags})
-        named = Counter(blob for job in mine.values() for blob in (job.blobs or "").split(",") if blob)
+        records_of = [*mine.values(), *(part for part in parts.values() if part.tenant_id == tenant)]
+        named = Counter(blob for job in records_of for blob in (job.blobs or "").split(",") if blob)
+        splits = [split for split in seen.after(keys("parts_blobs", ""), "list") if split.partition("~")[0] in mine]
+        named.update(blob for split in splits for row in store.lines("parts_blobs", split) for blob in row.split(","))
         named.update(file.rpartition(":")[2] for one in mine for file in records[one].get("log_files", "").split(",") if file)
         outputs, usage = seen.hash(keys("outputs", tenant)), seen.hash(keys("usage", tenant))
         reused = seen.hash(keys("reuse", tenant))
@@ -75,33 +81,33 @@ def differences(store: Store) -> list[str]:
     found += _batches(seen, keys, jobs)
     found += _bytes(seen, keys)
     found += _dependencies(seen, keys, jobs)
-    timed = {i for i, job in jobs.items() if not job.ended and (job.deadline_at or "run_until" in records[i])}
+    timed = {i for i, job in both.items() if not job.ended and (job.deadline_at or "run_until" in records[i])}
     same("deadlines", keys("deadlines"), {i for i in timed if "deadline_passed" not in records[i]})
     same("ended", keys("ended"), {i for i, job in jobs.items() if job.ended})
-    waiting = {i for i, job in jobs.items() if job.status is JobStatus.QUEUED}
+    waiting = {i for i, job in both.items() if job.status is JobStatus.QUEUED}
     ready: set[str] = set()
     hinted: set[str] = set()
     names = ["", *seen.text(keys("pools")).split()]
     for pool in names:
-        of_pool = _Pool(seen, Keys(keys.prefix, pool), pool, jobs)
+        of_pool = _Pool(seen, Keys(keys.prefix, pool), pool, both)
         found += of_pool.differences()
         ready |= of_pool.ready
         hinted |= of_pool.hinted
-    found += [f"{i} is in the pool {job.pool}" for i, job in jobs.items() if (job.pool or "") not in names and not job.ended]
-    parked = {i for i in waiting if jobs[i].reason == "signal"}
+    found += [f"{i} is in the pool {job.pool}" for i, job in both.items() if (job.pool or "") not in names and not job.ended]
+    parked = {i for i in waiting if both[i].reason == "signal"}
     same("parked", keys("awaiting"), parked)
     for tenant in {job.tenant_id for job in jobs.values()}:
         same(f"parked of {tenant}", keys("tenant_awaiting", tenant), {i for i in parked if jobs[i].tenant_id == tenant})
-    found += [f"{i} waits for {jobs[i].awaits}" for i in waiting if (jobs[i].awaits is None) is (i in parked)]
+    found += [f"{i} waits for {both[i].awaits}" for i in waiting if (both[i].awaits is None) is (i in parked)]
     delayed = set(seen.zset(keys("delayed")))
     same("ready since", keys("ready_since"), ready | hinted)
-    held = {i for i in waiting if jobs[i].reason == "dependency"}
+    held = {i for i in waiting if both[i].reason == "dependency"}
     if ready | hinted | delayed | held != waiting or len(ready) + len(hinted) + len(delayed) + len(held) != len(waiting):
         found.append(
             f"queued jobs are not each in one of ready ({len(ready)}), hints ({len(hinted)}), delayed ({len(delayed)}), "
             f"waiting for others ({len(held)})"
         )
-    slots = [job for i, job in jobs.items() if job.status is JobStatus.RUNNING or i in hinted]
+    slots = [job for i, job in both.items() if job.status is JobStatus.RUNNING or i in hinted]
     others = Counter(job.tenant_id for job in slots if job.pool)
     for tenant in {job.tenant_id for job in jobs.values()}:
         counted_slots = seen.hash(keys("share", tenant)).get("others")
@@ -118,7 +124,7 @@ def differences(store: Store) -> list[str]:
             found.append(f"slots by pipeline ({field}): {by_pipeline}")
     for job_id, flat in records.items():
         writes = int(flat.get("terminal_writes", 0))
-        if writes != (1 if jobs[job_id].ended else 0):
+        if writes != (1 if both[job_id].ended else 0):
             found.append(f"{job_id} is {flat['status']} with {writes} terminal writes")
     return found
 
@@ -218,6 +224,35 @@ def _dependencies(seen: Snapshot, keys: Keys, jobs: dict[str, Job]) -> list[str]
     return found
 
 
+def _parts(seen: Snapshot, keys: Keys, jobs: dict[str, Job], parts: dict[str, Job]) -> list[str]:
+    """Each table is of a job that names it, and its parts are open, ended, or still to come, and no two of these."""
+    found: list[str] = []
+    tables = seen.after(keys("parts", ""), "hash")
+    named = {f"{i}~{job.split.partition(' ')[0]}" for i, job in jobs.items() if job.split}
+    if named != set(tables):
+        found.append(f"tables of parts: {sorted(tables)} instead of {sorted(named)}")
+    opened = seen.after(keys("open_parts", ""), "set")
+    if {part for some in opened.values() for part in some} != set(parts):
+        found.append(f"open parts: {opened} instead of {sorted(parts)}")
+    for split, table in tables.items():
+        live, ended = opened.get(split, set()), {name for name in table if name.startswith("r:")}
+        waits = jobs[split.partition("~")[0]].reason == "parts"
+        if "left" in table and (int(table["left"]), len(live)) != (int(table["n"]) - len(ended), int(table["opened"]) - len(ended)):
+            found.append(f"parts of {split}: {table['left']} left, {len(live)} of {table['opened']} are open, {len(ended)} have ended")
+        if waits != ("left" in table and table["left"] != "0"):
+            found.append(f"{split} has {table.get('left')} parts left, and its job {'waits' if waits else 'does not wait'}")
+    splitting = {i for i, job in jobs.items() if job.reason == "parts"}
+    if set(seen.zset(keys("splitting"))) != splitting:
+        found.append(f"split jobs: {seen.zset(keys('splitting'))} instead of {sorted(splitting)}")
+    if set(seen.zset(keys("status", "part_queued"))) != (queued := {i for i, part in parts.items() if part.status is JobStatus.QUEUED}):
+        found.append(f"queued parts: not {sorted(queued)}")
+    for tenant in {part.tenant_id for part in parts.values()}:
+        running = {i for i, part in parts.items() if part.status is JobStatus.RUNNING and part.tenant_id == tenant}
+        if set(seen.zset(keys("tenant_status", tenant, "part_running"))) != running:
+            found.append(f"running parts of {tenant}: not {sorted(running)}")
+    return found
+
+
 def _bytes(seen: Snapshot, keys: Keys) -> list[str]:
     """What each tenant is charged for the server's memory is the sum over its records; all of them have a charge."""
     charged: Counter[str] = Counter()
@@ -228,6 +263,9 @@ def _bytes(seen: Snapshot, keys: Keys) -> list[str]:
             charged[record.get("tenant_id", "")] += int(own or 0)
             if int(own or 0) <= 0:
                 found.append(f"{keys(family, one)} is charged {own}")
+    for split, table in seen.after(keys("parts", ""), "hash").items():
+        whose = seen.hash(keys("job", split.partition("~")[0])).get("tenant_id", "")
+        charged[whose] += int(table["store_bytes"])
     for tenant, reused in seen.after(keys("reuse", ""), "hash").items():
         charged[tenant] += sum(int(row.partition(" ")[0]) for row in reused.values())
     for tenant, remembered in seen.after(keys("remembered", ""), "zset").items():

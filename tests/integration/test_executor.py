@@ -14,7 +14,7 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import InternalError, NoAudio, SourceUnavailable, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, NewJob, dumps
-from pipeline_jobs.jobs import executor
+from pipeline_jobs.jobs import patience
 from pipeline_jobs.jobs.executor import Ending, Executor, Outcome
 from pipeline_jobs.jobs.outputs import FOLDER
 from pipeline_jobs.jobs.results import MAX_RESULT, fetch
@@ -91,7 +91,7 @@ def test_a_run_that_gave_up_after_a_finish_that_was_done_takes_no_file_of_the_co
         done(store, *args, **kwargs)
         raise StoreUnavailable("its answer is lost")
 
-    monkeypatch.setattr(executor, "FINISH_PATIENCE", 0.0)
+    monkeypatch.setattr(patience, "FINISH_PATIENCE", 0.0)
     monkeypatch.setattr(Store, "finish", answer_lost)
     job, outcome = bench.run(published)
     assert (outcome.ending, job.status) == (Ending.GAVE_UP, JobStatus.COMPLETED)

@@ -27,7 +27,7 @@ from pipeline_jobs.exceptions import (
 )
 from pipeline_jobs.files.artifacts import ArtifactStore, check_root
 from pipeline_jobs.job import Job
-from pipeline_jobs.jobs import executor, faults, stage_runs
+from pipeline_jobs.jobs import executor, faults, patience, stage_runs
 from pipeline_jobs.jobs.executor import Ending, Executor, Outcome
 from pipeline_jobs.jobs.run import Run
 from pipeline_jobs.jobs.workdir import Workdir
@@ -108,7 +108,7 @@ def test_a_run_whose_store_stays_away_gives_up_and_ends_nothing(bench: Bench, mo
     def away(*args: Any, **kwargs: Any) -> None:
         raise StoreUnavailable
 
-    monkeypatch.setattr(executor, "FINISH_PATIENCE", 0)
+    monkeypatch.setattr(patience, "FINISH_PATIENCE", 0)
     monkeypatch.setattr(bench.cell.store, call, away)
     job, outcome = bench.run(lambda context: None)
     assert (outcome.ending, job.ended) == (Ending.GAVE_UP, False)

@@ -13,7 +13,7 @@ from celery.exceptions import Ignore
 
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.jobs import executor
+from pipeline_jobs.jobs import patience
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import Store
@@ -173,7 +173,7 @@ def test_a_store_that_is_away_at_the_finish_is_told_to_the_worker_with_all_that_
 
     jobs = [child.submit() for _ in range(2)]
     fence = child.get(jobs[0]).fence
-    monkeypatch.setattr(executor, "FINISH_PATIENCE", 0.0)
+    monkeypatch.setattr(patience, "FINISH_PATIENCE", 0.0)
     monkeypatch.setattr(Store, "finish", answer_lost)
     ended = child.message(jobs[0])
     error = ended.info.retval

@@ -17,7 +17,7 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import PublishError, ResultGone, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, NewJob, dumps
-from pipeline_jobs.jobs import executor
+from pipeline_jobs.jobs import executor, patience
 from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.jobs.results import MAX_BY_VALUE, MAX_IN_RECORD
 from pipeline_jobs.operation.erase import erase_tenant
@@ -337,7 +337,7 @@ def test_it_hands_the_job_back_with_its_outputs_if_the_artifact_store_stays_away
 
     job = submitted(app, LARGE)
     with monkeypatch.context() as patch:
-        patch.setattr(executor, "FINISH_PATIENCE", 0.0)
+        patch.setattr(patience, "FINISH_PATIENCE", 0.0)
         patch.setattr(ArtifactStore, "write", away)
         assert run(app, job.job_id).ending is Ending.REQUEUED
     back = app.cell.client.get(job.job_id)

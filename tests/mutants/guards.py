@@ -432,7 +432,7 @@ GUARDS = (
     _lua("lib/ending", "a job ran in all its segments", "used + (job.segments_ms or 0)", "used", BORDERS),
     _lua("lib/reasons", "nobody serves the pool", "POOL == '' and 'no_worker' or 'no_worker_for_pool'", "'no_worker'", POOLS),
     _lua("advance", "a cancel ends it at the border", "if job.cancel_requested or job.deadline_passed then", "if false then", BORDERS),
-    _lua("advance", "a segment is used time", "record_segment(job, used)\n", "", BORDERS),
+    _lua("advance", "a segment is used time", "record_usage(job, nil, used)\n", "", BORDERS),
     _lua("park", "it goes on in the pool of the stage behind", "'signal', message, pool)", "'signal', message)", BORDERS),
     _lua("announce", "a worker has slots in its pool", "use_pool(pool ~= '' and ':' .. pool or '')", "", POOLS),
     _lua(
@@ -448,9 +448,9 @@ GUARDS = (
     _py("jobs/outputs", "a border has its own limit", "self._hop_bytes if self._must(stage) else self._most", "self._most", BORDERS),
     _py("jobs/outputs", "what was published does not cross", "if must and published:", "if False:", BORDERS),
     _py("jobs/executor", "what is not kept does not cross", "if isinstance(lack, HopFailed):", "if False:", BORDERS),
-    _py("jobs/executor", "what cannot be kept is the machine's fault", "if lack is not None:", "if False:", BORDERS),
+    _py("jobs/executor", "what cannot be kept is the machine's fault", "if lack is None:", "if True:", BORDERS),
     _py("jobs/client", "a retry starts where it failed", ".start(len(outputs_of(again.outputs)))", ".start()", BORDERS),
-    _py("pipelines", "who knows no pools refuses it", ', "schema": SCHEMA}', "}", POOLS),
+    _py("pipelines", "who knows no pools refuses it", ', "schema": FOR_PARTS if parts else FOR_POOLS}', "}", POOLS),
     _py("stage", "what crosses must be reusable", "if not stage.reusable:", "if False:", BORDERS),
     _py("pools/pool_names", "no other queue is a pool's", ' if queue.startswith(f"{jobs}.")', "", POOL_NAMES),
     _py("pools/pool_names", "a class's queue is no pool's", " and not _CLASS.fullmatch(name)", "", POOL_NAMES),
@@ -1102,9 +1102,9 @@ GUARDS = (
     _lua(
         "lib/submit_limits", "parked jobs do not count as queued", "over > redis.call('ZCARD', K.tenant_awaiting(tenant))", "true", PARKING
     ),
-    _lua("change", "a parked job stays parked", " or job.reason == 'signal' then", " then", PARKING),
+    _lua("change", "a parked job stays parked", " or job.reason == 'signal' or", " or", PARKING),
     _lua("recount", "what an older version woke is forgotten", "forget_started()\nforget_parked()\n", "forget_started()\n", PARKING),
-    _lua("waiting", "parked jobs are not scheduled", "scheduled = math.max(0, delayed - parked)", "scheduled = delayed", PARKING),
+    _lua("waiting", "parked jobs are not scheduled", "scheduled = math.max(0, delayed - parked - split)", "scheduled = delayed", PARKING),
     _py("jobs/outputs", "a stage that published runs again", " and stage.reusable and not published", " and stage.reusable", PARKING),
     _py("jobs/signals", "a link's time is over", "if time.time() > until:", "if False:", PARKING),
     _py("jobs/signals", "a link is for its job, not its id", "if job.order != link.order:", "if False:", JOB_SIGNALS),
@@ -1766,7 +1766,7 @@ GUARDS = (
     _py("webhooks/post", "the time for the whole", "        self._timer.start()\n", "", SSRF),
     _py("addresses", "translated addresses", "_AZURE_HOST, _TRANSLATED", "_AZURE_HOST", SSRF),
     # -- the run
-    _py("jobs/executor", "a finish is repeated while the store is away", "if time.monotonic() >= deadline:", "if True:", EXECUTOR),
+    _py("jobs/patience", "a finish is repeated while the store is away", "if time.monotonic() >= deadline:", "if True:", EXECUTOR),
     _py(
         "jobs/executor",
         "a run that lost its job leaves no artifact",
@@ -2736,7 +2736,7 @@ GUARDS = (
         "count_blobs(job.tenant_id, file, 0)",
         LOGS,
     ),
-    _lua("append_log", "a run that has lost the job", " or job.fence ~= fence then", " then", LOGS),
+    _lua("append_log", "a run that has lost the job", " or job.fence ~= fence or", " or", LOGS),
     _lua("append_log", "one that does not run", "or job.status ~= 'running' or", "or", LOGS),
     _lua("append_log", "lines that are sent again", "if last > tonumber(known or '0') then", "if true then", LOGS),
     _lua("append_log", "what is left of another job", "if not known then", "if false then", LOGS),

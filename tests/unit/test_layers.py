@@ -29,6 +29,7 @@ ORDER = (
     ("runlog",),
     ("context", "job", "settings_doc"),
     ("stage",),
+    ("parts",),
     ("pipelines",),
     ("",),
     ("store",),

@@ -26,7 +26,8 @@ local function tenant_of(tenant)
   local found = here.known[tenant]
   if found then return found end
   local share = share_of(tenant)
-  found = {holds = redis.call('ZCARD', K.tenant_status(tenant, 'running')) > 0 or share.n > 0 and hinted_tenants()[tenant]}
+  local running = redis.call('ZCARD', K.tenant_status(tenant, 'running')) + redis.call('ZCARD', K.tenant_status(tenant, 'part_running'))
+  found = {holds = running > 0 or share.n > 0 and hinted_tenants()[tenant]}
   found.in_ring = found.holds or redis.call('ZSCORE', K.ring(), tenant)
   if not found.holds and share.n ~= 0 and POOL == '' then
     counters, share.n = counters + 1, 0
@@ -92,6 +93,32 @@ local function look_at_running(id, job, leased)
   spend(4)
 end
 
+-- The parts of a job that waits for them, each in its lane, in hints, in delayed or with a lease. A job whose last part has ended goes on.
+local function look_at_split(id, job, delayed)
+  local split = id .. '~' .. (string.match(job.split or '', '^%d+') or '')
+  if tonumber(redis.call('HGET', K.parts(split), 'left') or '0') == 0 then
+    jobs = jobs + 1
+    return unpark(id, job)
+  end
+  redis.call('ZADD', K.splitting(), 'NX', int(NOW), id)
+  if not delayed then
+    redis.call('ZADD', K.delayed(), int(FOR_GOOD), id)
+    jobs = jobs + 1
+  end
+  for _, part in ipairs(redis.call('SMEMBERS', K.open_parts(split))) do
+    local own = load(part)
+    local before = use_pool(pool_of(own or {}))
+    local function place(key) return redis.call('ZSCORE', key, part) end
+    if own and own.status == 'queued' then
+      look_at_queued(part, own, place(K.hints()), place(K.delayed()), place(K.ready_since()))
+    elseif own then
+      look_at_running(part, own, place(K.leases()))
+    end
+    use_pool(before)
+    spend(5)
+  end
+end
+
 local status, after = 'queued', '0'
 local where = redis.call('MGET', K.reconciled(), K.pools())
 if where[1] then status, after = string.match(where[1], '^(%a+) (%S+)$') end
@@ -102,7 +129,7 @@ for i = 1, #page, 2 do ids[#ids + 1], orders[#orders + 1] = page[i], page[i + 1]
 
 -- One question for all of them instead of one for each.
 local function places(key) return ids[1] and redis.call('ZMSCORE', key, unpack(ids)) or {} end
-local NEEDED = {'status', 'tenant_id', 'workspace_id', 'pipeline', 'order', 'reason', 'created_at', 'priority', 'worker', 'pool'}
+local NEEDED = {'status', 'tenant_id', 'workspace_id', 'pipeline', 'order', 'reason', 'created_at', 'priority', 'worker', 'pool', 'split'}
 local delayed, since = places(K.delayed()), places(K.ready_since())
 in_each_pool(function() here.leased, here.hints = places(K.leases()), places(K.hints()) end)
 local looked_at = 0
@@ -119,6 +146,8 @@ while looked_at < #ids and not worked_enough() do
     if not job.status then
       redis.call('ZREM', K.status(status), id)
       jobs = jobs + 1
+    elseif job.status == 'queued' and job.reason == 'parts' then
+      look_at_split(id, job, delayed[i])
     elseif job.status == 'queued' then
       look_at_queued(id, job, here.hints[i], delayed[i], since[i])
     elseif job.status == 'running' then

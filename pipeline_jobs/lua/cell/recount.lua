@@ -104,6 +104,9 @@ end
 
 -- Likewise of parked jobs that a version without these indexes took out of where they lay.
 local function forget_parked()
+  for _, id in ipairs(redis.call('ZRANGE', K.splitting(), 0, oldest - 1)) do
+    if redis.call('HGET', K.job(id), 'reason') ~= 'parts' then redis.call('ZREM', K.splitting(), id) end
+  end
   for _, id in ipairs(redis.call('ZRANGE', K.awaiting(), 0, oldest - 1)) do
     local job = redis.call('HMGET', K.job(id), 'status', 'reason', 'tenant_id')
     if job[1] ~= 'queued' or job[2] ~= 'signal' then

@@ -2,14 +2,15 @@
 -- Why queued jobs wait, counted for metrics, and since when the first of those waits that no limit of its tenant or pipeline holds back.
 --@settings admits
 --@reply now reasons since whole pools
--- now: the server's clock in ms. reasons: reason, number, ...; their sum is all queued jobs. `scheduled`: until a point in time, a retry's
+-- now: the server's clock in ms. reasons: reason, number, ...; their sum is all queued jobs, and parts of jobs, which wait for slots as
+-- those do. `parts`: jobs that wait for their parts. `scheduled`: until a point in time, a retry's
 -- backoff among them. `signal`: parked. since: ms; '' where nothing waits so. whole: '' if there was too much to look at: what is held back
 -- beyond that counts as `fair_share`. pools: of each pool besides `default` its name, reasons (of the jobs that wait for a slot or have a
 -- hint) and since, which the others have in them.
 
-local queued, ready = redis.call('ZCARD', K.status('queued')), redis.call('ZCARD', K.ready_since())
-local delayed, parked = redis.call('ZCARD', K.delayed()), redis.call('ZCARD', K.awaiting())
-local counts = {scheduled = math.max(0, delayed - parked), signal = math.min(delayed, parked), dispatched = 0}
+local queued, ready = redis.call('ZCARD', K.status('queued')) + redis.call('ZCARD', K.status('part_queued')), redis.call('ZCARD', K.ready_since())
+local delayed, parked, split = redis.call('ZCARD', K.delayed()), redis.call('ZCARD', K.awaiting()), redis.call('ZCARD', K.splitting())
+local counts = {scheduled = math.max(0, delayed - parked - split), signal = math.min(delayed, parked), dispatched = 0, parts = split}
 counts.dependency = math.max(0, queued - ready - delayed)
 local rest = math.max(0, queued - delayed - counts.dependency)
 

@@ -18,9 +18,10 @@ if job.cancel_requested or job.deadline_passed then
   discard(id, job, fence)
   return {stopped(id, job), settle_and_admit()}
 end
-local used = int(used_ms(job))
-record_segment(job, used)
-job.segments_ms = redis.call('HINCRBY', K.job(id), 'segments_ms', used)
+local used = used_ms(job)
+record_usage(job, nil, used)
+job.segments_ms = redis.call('HINCRBY', K.job(id), 'segments_ms', int(used))
 redis.call('HDEL', K.job(id), 'faults')
+if job.split then retire_split(id, job) end
 back_to_queue(id, job, 'fair_share', 0, 'hop', message, pool)
 return {'queued', settle_and_admit()}

@@ -3,9 +3,9 @@
 -- they speak for. file: of the run's whole log, `{first}:{last}:{sha256}-{bytes}`.
 -- A log is the first to give way: a full server takes none.
 --@args id fence:digits last:int file? pieces:list
--- Returns 1, or 0: the run has lost the job. Sent again: the same, since numbers only rise.
+-- Returns 1, or 0: the run has lost the job, or is a part's. Sent again: the same, since numbers only rise.
 local job = load(id)
-if not job or job.status ~= 'running' or job.fence ~= fence then return 0 end
+if not job or job.status ~= 'running' or job.fence ~= fence or job.part_of then return 0 end
 local known = redis.call('HGET', K.job(id), 'log_lines')
 -- What an old worker's purge has left of an earlier job with this id.
 if not known then redis.call('DEL', K.logs(id)) end

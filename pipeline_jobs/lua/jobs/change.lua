@@ -18,7 +18,7 @@ local function tell(was, later)
   if start ~= '' and later ~= was then changes[#changes + 1] = '"run_at":' .. (later > 0 and int(later) or 'null') end
   if changes[1] then event(id, job, 'updated', '{' .. table.concat(changes, ',') .. '}') end
 end
-if job.reason == 'dependency' or job.reason == 'signal' then
+if job.reason == 'dependency' or job.reason == 'signal' or job.reason == 'parts' then
   -- The job stays where it is; these fields count when what it waits for lets it go.
   tell(tonumber(redis.call('HGET', K.job(id), 'run_at') or '0'), tonumber(start) or 0)
   if priority ~= '' then redis.call('HSET', K.job(id), 'priority', priority) end

@@ -10,7 +10,10 @@
 -- Only a job that is dispatched with this fence is given out: a hint that is late, doubled or old gets 'no' and the reason. Sent again by
 -- the same run, the answer is the same.
 local job = fields_of(K.job(id))
-local function answer() return flat_of(job, 'ok') end
+local function answer()
+  complete_part(id, job)
+  return flat_of(job, 'ok')
+end
 if not job.status then return {'no', 'unknown', {}} end
 if job.status == 'running' and job.fence == fence and job.run == run then return answer() end
 if job.status ~= 'queued' then return {'no', job.status, {}} end

@@ -21,7 +21,11 @@ local function handed_over()
   use_pool(own_pool)
   for _, other in ipairs(next_run ~= '' and redis.call('ZRANGE', K.leases(), 0, -1) or {}) do
     local known = redis.call('HMGET', K.job(other), 'worker', 'run')
-    if known[1] == worker and known[2] == next_run then return redis.call('HGETALL', K.job(other)) end
+    if known[1] == worker and known[2] == next_run then
+      local taken = fields_of(K.job(other))
+      complete_part(other, taken)
+      return flat_of(taken)
+    end
   end
   return {}
 end
@@ -63,6 +67,7 @@ local function take(other, next_job, next_fence, class, known, changed)
   record = fields_of(K.job(other))
   record.fence, record.charged = next_fence, charged
   start_run(other, record, worker, next_run, tonumber(string.match(pipelines, '^%d+', at + 1)), 'fence', next_fence, 'charged', charged)
+  complete_part(other, record)
   record = flat_of(record)
   return true
 end
@@ -71,10 +76,18 @@ if not job or job.status ~= 'running' or job.fence ~= fence then
   -- The job was taken from this run or has ended, so nothing points at what the run published, unless it is the run that completed the
   -- job and asks again.
   if folder ~= '' and not (job and job.artifacts == folder) then redis.call('RPUSH', K.trash(), folder) end
-  local ended = job and job.ended_fence == fence and job.status ~= 'queued'
-  return {ended and job.status or 'fenced', {}, unpack(handed_over())}
+  local ended = job and job.ended_fence == fence and job.status ~= 'queued' and job.status
+  -- The record of a part goes with its end; its split knows how that was.
+  local split, number = string.match(id, '^(.+~%d+)%.(%d+)$')
+  ended = ended or split and string.match(redis.call('HGET', K.parts(split), 'f:' .. number) or '', '^' .. fence .. ' (%a+)$')
+  return {ended or 'fenced', {}, unpack(handed_over())}
 end
 job.told_by_run = true
+if job.part_of and outputs ~= '' then
+  -- They are its result, and go on with its end.
+  set_outputs(id, job, outputs, blobs)
+  outputs = ''
+end
 if percent ~= '' then tell(id, job, percent, stage, message, passed) end
 if outcome == 'cancelled' and not job.deadline_passed then job.cancel_requested = '1' end
 if stopped(id, job) then

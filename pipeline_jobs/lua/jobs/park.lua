@@ -36,6 +36,7 @@ redis.call('HSET', K.job(id), 'schema', int(schema), 'awaits', name, 'awaits_sin
 if till then redis.call('HSET', K.job(id), 'awaits_until', till) end
 redis.call('ZADD', K.awaiting(), since, id)
 redis.call('ZADD', K.tenant_awaiting(job.tenant_id), since, id)
+if job.split then retire_split(id, job) end
 local number = back_to_queue(id, job, 'signal', math.max(1, (till or FOR_GOOD) - NOW), 'signal', message, pool)
 job.reason = 'signal'
 if there then

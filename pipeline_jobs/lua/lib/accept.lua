@@ -15,18 +15,17 @@
 -- same as a flat list, bytes = what that takes or nil, deadline and wait = ms from now or nil, adopt = fence or nil}. Where the list has
 -- `alike`, those are fields that all have beside their own.
 
--- How many strings are in a JSON list of such; found without a copy of the text.
-local function number_of(list)
-  local n, at = 0, -2
-  while at do
-    n, at = n + 1, string.find(list, '","', at + 3, true)
-  end
-  return n
-end
-
 -- Writes records, indexes and counters, and puts the jobs where they wait. The calling script ends with the admission. Most indexes get
 -- the same members, so one list is made for all of them: that is what makes a batch cheap.
 local function accept(asked)
+  -- How many strings are in a JSON list of such; found without a copy of the text.
+  local function number_of(list)
+    local n, at = 0, -2
+    while at do
+      n, at = n + 1, string.find(list, '","', at + 3, true)
+    end
+    return n
+  end
   local first = asked[1].job
   local tenant, workspace = first.tenant_id, first.workspace_id
   local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
@@ -64,7 +63,7 @@ local function accept(asked)
     end
     if not job.schema and is_for_classes(pipeline) then
       new.fields[#new.fields + 1] = 'schema'
-      new.fields[#new.fields + 1] = FOR_CLASSES
+      new.fields[#new.fields + 1] = '2'
     end
     local bytes, tags = 960 + (new.bytes or bytes_of(0, new.fields)), job.tags
     if new.needs then bytes = bytes + 200 * #new.needs end

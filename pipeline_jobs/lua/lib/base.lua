@@ -22,8 +22,9 @@ local function worked_enough() return spent.commands >= WORK_MOST end
 -- What is read, or said, at most once a script. `series`: the names of a workspace's series; `told`: the jobs of which the listeners have
 -- been told; `seen`: the last reading of the clock; `pools`: the names of the pools besides `default`; `left`: what was known of pools that
 -- the script has left; `freed`, `eased`: tenants and pipelines that have a slot less than before, and in which pool; `limits`, `pipes`: see
--- known; `before`: see classes; `buckets`: see rates; `entered`: the script made a tenant eligible; `fences`: of what it dispatched.
-local read_once = {series = {}, told = {}, left = {}, freed = {}, eased = {}, limits = {}, pipes = {}, buckets = {}, fences = {}}
+-- known; `before`: see classes; `buckets`: see rates; `entered`: the script made a tenant eligible; `fences`: of what it dispatched;
+-- `failed_parts`, `retired`: see parts.
+local read_once = {series = {}, told = {}, left = {}, freed = {}, eased = {}, limits = {}, pipes = {}, buckets = {}, fences = {}, failed_parts = {}}
 
 -- What is known of the pool that the script is in (`POOL`, its part of a key: '' or ':gpu'). `present`, `peak`: see fair; `fleet`, `classes`:
 -- see classes; `shares`: see known; `slots`, and `recent`, the two tenants that had a job last and when, newest first, as
@@ -75,7 +76,7 @@ local function int(number) return string.format('%.0f', number + 0) end
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
   'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'artifacts_expire_at', 'ended_fence', 'deadline_at', 'deadline_passed', 'stage',
   'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload', 'run_until', 'class',
-  'store_bytes', 'pool', 'segments_ms', 'apart_ms', 'beside', 'suspected'}
+  'store_bytes', 'pool', 'segments_ms', 'apart_ms', 'beside', 'suspected', 'part_of', 'split'}
 
 -- The fields of a job that decisions are made on, as a table; nil if there is no such job.
 local function load(id)
@@ -114,14 +115,13 @@ end
 
 local function count(...) count_by(1, ...) end
 
--- How many workspaces of all tenants have series of their own.
-local function named_workspaces()
-  return redis.call('SCARD', K.named()) - tonumber(redis.call('HGET', K.named_count(), '') or '0')
-end
-
 -- Gives a name series of its own in the metrics, if `whose` (a tenant's workspaces; '' for the tenants) has fewer than the maximum, and
 -- all together have. Returns whether it has some.
 local function take_name(name, whose, most)
+  -- How many workspaces of all tenants have series of their own.
+  local function named_workspaces()
+    return redis.call('SCARD', K.named()) - tonumber(redis.call('HGET', K.named_count(), '') or '0')
+  end
   if tonumber(redis.call('HGET', K.named_count(), whose) or '0') >= most or named_workspaces() >= NAMED_OF_ALL then return false end
   redis.call('HINCRBY', K.named_count(), whose, 1)
   redis.call('SADD', K.named(), name)
@@ -130,7 +130,7 @@ end
 
 -- The names under which a workspace's events are counted: its own while there is room (first come, first served, kept for good), else
 -- `_other`. So no series ever falls, and a scrape reads no more than it shows. The platform's canary (canary.py) does not take up a name.
-local CANARY, OTHER = 'pipeline-jobs', '_other'
+local CANARY = 'pipeline-jobs'
 local function series_of(tenant, workspace)
   local own = tenant .. '|' .. workspace
   local found = read_once.series[own]
@@ -138,9 +138,9 @@ local function series_of(tenant, workspace)
     found = {tenant, workspace}
     if tenant ~= CANARY and redis.call('SISMEMBER', K.named(), own) == 0 then
       if redis.call('SISMEMBER', K.named(), tenant) == 0 and not take_name(tenant, '', NAMED_TENANTS) then
-        found = {OTHER, OTHER}
+        found = {'_other', '_other'}
       elseif not take_name(own, tenant, NAMED_WORKSPACES) then
-        found = {tenant, OTHER}
+        found = {tenant, '_other'}
       end
     end
     read_once.series[own] = found

@@ -82,12 +82,12 @@ local function take_slot(pipeline, schema)
   return class.name
 end
 
+-- The schema of a job that was parked: workers that know of no waits have at most 2. (Those that know of no pools have at most 3, those that
+-- know of no parts 4: `pipelines.py` writes it.)
+local FOR_WAITS = '3'
+
 -- Workers that announce no class dispatch by their own scripts and take whatever waits. A job that they may not know is stored with
 -- schema 2, which they refuse and leave to others.
-local FOR_CLASSES = '2'
--- The same of a job that was parked: workers that know of no waits have at most 2. (Those that know of no pools have at most 3: `pipelines.py`
--- writes it.)
-local FOR_WAITS = '3'
 local function is_for_classes(pipeline)
   if read_once.before == nil then read_once.before = redis.call('HGET', K.classes(), '') end
   return read_once.before and not knows(read_once.before, pipeline)

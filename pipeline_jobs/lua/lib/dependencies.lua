@@ -57,13 +57,14 @@ local function add_dependents(by_need)
   end
 end
 
--- A job no longer waits for its signal, which is there, or for its dependencies: it was cancelled, or its time is over.
+-- A job no longer waits for its signal, which is there, for its parts, or for its dependencies: it was cancelled, or its time is over.
 local function stop_waiting(id, job)
   if job.reason == 'signal' then
     redis.call('ZREM', K.awaiting(), id)
     redis.call('ZREM', K.tenant_awaiting(job.tenant_id), id)
     redis.call('HDEL', K.job(id), 'awaits', 'awaits_since', 'awaits_until', 'awaits_or')
   end
+  if job.reason == 'parts' then redis.call('ZREM', K.splitting(), id) end
   if job.reason ~= 'dependency' then return end
   for _, need in ipairs(redis.call('SMEMBERS', K.needs(id))) do redis.call('SREM', K.dependents(need), id) end
   redis.call('DEL', K.needs(id))

@@ -34,13 +34,40 @@ local function serve_all(ended)
   return redis.call('EXISTS', K.dependents(ended[1])) == 0
 end
 
+-- Open parts of splits that are over end, and then nothing names their files any more. What one script does not come to, the next duty does.
+local function end_splits()
+  while not worked_enough() do
+    local row = redis.call('LINDEX', K.ended_splits(), 0)
+    if not row then return end
+    local split, tenant = string.match(row, '^(%S+) (%S+)$')
+    local part = redis.call('SPOP', K.open_parts(split))
+    local job, blobs = part and load(part), not part and redis.call('LPOP', K.parts_blobs(split))
+    spend(5)
+    if job then
+      ask_to_end(part, job)
+    elseif blobs then
+      spend(#blobs / 40)
+      count_blobs(tenant, blobs, -1)
+    elseif not part then
+      redis.call('LPOP', K.ended_splits())
+    end
+  end
+end
+
 -- Serves the dependents of the jobs that ended in this script. What is left goes to the back of `unsettled`, so that other entries have
 -- their turn.
 local function settle()
+  -- The end of a part is written before that of its job can be.
+  for _, one in ipairs(read_once.failed_parts) do
+    local job = load(one.id)
+    if job and job.split and one.to == 'failed' then end_failed(one.id, job, one.error, one.detail) end
+    if job and job.split and one.to == 'cancelled' then end_cancelled(one.id, job) end
+  end
   while just_ended[1] do
     local ended = table.remove(just_ended)
     if not serve_all(ended) then redis.call('RPUSH', K.unsettled(), cjson.encode(ended)) end
   end
+  if read_once.retired then end_splits() end
 end
 
 -- Scripts that can end jobs end with this. take: as for admit.
@@ -60,5 +87,6 @@ local function settle_kept_and_admit()
     just_ended[1] = cjson.decode(kept)
     settle()
   end
+  end_splits()
   return admit()
 end

@@ -14,17 +14,16 @@ local function prune_workers()
   if gone[1] then note_fleet() end
 end
 
--- Where there are several classes, each counts its own free slots: the runs of one class do not use up the slots of another.
-local function free_of_classes()
-  local free = 0
-  here.classes = nil
-  for _, class in ipairs(classes()) do free = free + math.max(0, class.free) end
-  return free
-end
-
 -- Of the pool. What a dead worker held counts neither against the cap nor against the slots: else nothing would start for a whole lease
 -- after the only worker was killed.
 local function free_slots()
+  -- Where there are several classes, each counts its own free slots: the runs of one class do not use up the slots of another.
+  local function free_of_classes()
+    local free = 0
+    here.classes = nil
+    for _, class in ipairs(classes()) do free = free + math.max(0, class.free) end
+    return free
+  end
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
   local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs(), K.fleet(), K.recent(), K.pools())

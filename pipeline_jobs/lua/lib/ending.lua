@@ -19,8 +19,9 @@ local function note_continuation(id, job, to, extra)
   redis.call('ZADD', K.continuations(), int(job.told_by_run and NOW + TELL_MS or NOW), name)
 end
 
--- The only function that writes a terminal status. `extra` is a flat list of fields and values.
+-- The only function that writes a terminal status. `extra` is a flat list of fields and values. With a job end its parts.
 local function end_job(id, job, to, extra, meta)
+  if job.part_of then return end_part(id, job, to, extra[4]) end
   local expires = NOW + TTL_MS
   spend(45)
   if job.status == 'queued' then leave_queue(id, job) end
@@ -47,7 +48,7 @@ local function end_job(id, job, to, extra, meta)
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at or job.run_until then redis.call('ZREM', K.deadlines(), id) end
   leave_upload(id, job)
-  ended_one()
+  if job.split then retire_split(id, job) end
   local named_tenant, named_workspace = series_of(job.tenant_id, job.workspace_id)
   count('completed', named_tenant, named_workspace, to)
   -- AsyncResult.get() waits on Celery's own channel for the JSON of the result's meta. An installation that shares its server has the channel

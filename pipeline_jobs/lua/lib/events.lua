@@ -10,6 +10,12 @@ local function created_line(at) return '["created",' .. at .. ']' end
 -- attempt, progress, stage, text, why. Returns the event's number: the log has the newest LOG_MOST, or fewer (`events_cut` are not
 -- there).
 local function event(id, job, kind, text, why)
+  if job.part_of then
+    -- A part has no log. That of its job tells that it is tried again, and why.
+    local whole = kind == 'requeued' and load(job.part_of)
+    local said = whole and {'part ' .. string.match(id, '%d+$') .. ' goes back to the queue: ' .. why, text ~= '' and text or nil}
+    return said and event(job.part_of, whole, 'progress', table.concat(said, ', '), 'part:queued') or 0
+  end
   local line = {kind, NOW, tonumber(job.attempt or '0'), tonumber(job.progress or '0'), job.stage or '', text or '', why or ''}
   for i = 7, 3, -1 do
     if line[i] ~= '' and line[i] ~= 0 then break end

@@ -24,6 +24,15 @@ local function index_tags()
 end
 
 local function move(id, job, to)
+  if job.part_of then
+    -- Of parts there is known which ones wait for a slot, and of a tenant which ones run: no list has them.
+    redis.call('ZREM', K.status('part_queued'), id)
+    redis.call('ZREM', K.tenant_status(job.tenant_id, 'part_running'), id)
+    if to == 'queued' then redis.call('ZADD', K.status('part_queued'), job.order, id) end
+    if to == 'running' then redis.call('ZADD', K.tenant_status(job.tenant_id, 'part_running'), job.order, id) end
+    job.status = to
+    return
+  end
   redis.call('ZREM', K.status(job.status), id)
   redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)
   redis.call('ZADD', K.status(to), job.order, id)

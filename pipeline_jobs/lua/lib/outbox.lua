@@ -9,9 +9,6 @@ local MOST_PENDING = 100000
 
 local function webhooks_full(tenant) return redis.call('ZCARD', K.deliveries_in(tenant, 'pending')) >= MOST_PENDING end
 
--- `https://Hooks.Example:8443/x?y` -> `hooks.example:8443`. The URL was checked when it was accepted.
-local function host_of(url) return string.lower(string.match(url, '^%a+://([^/?#]+)') or '?') end
-
 local function next_turn() return redis.call('INCR', K.webhook_turn()) end
 
 local function lane_due(tenant, host)
@@ -166,7 +163,9 @@ local function outbox(event)
   for _, target in ipairs(targets) do
     local id = 'msg_' .. string.sub(redis.sha1hex(event_id .. '|' .. (target[4] or target[1])), 1, 32)
     if redis.call('HSETNX', K.delivery(id), 'delivery_id', id) == 1 then
-      local own, host, bytes = int(order + #made), host_of(target[2]), 1000 + bytes_of(2 * #target[2])
+      -- `https://Hooks.Example:8443/x?y` -> `hooks.example:8443`. The URL was checked when it was accepted.
+      local host = string.lower(string.match(target[2], '^%a+://([^/?#]+)') or '?')
+      local own, bytes = int(order + #made), 1000 + bytes_of(2 * #target[2])
       owed = owed + bytes
       redis.call('HSET', K.delivery(id), 'event_id', event_id, 'type', event.type, 'tenant_id', event.tenant, 'workspace_id', event.workspace,
         'subject', event.subject, 'endpoint_id', target[1], 'url', target[2], 'host', host, 'status', 'pending', 'tries', '0', 'order', own,

@@ -50,6 +50,7 @@ local function held_of(tenant, pipeline)
     held = {}
     local class_of, slots = fields_of(K.class_of()), fields_of(K.slots())
     local running, hints = redis.call('ZRANGE', K.tenant_status(tenant, 'running'), 0, -1), redis.call('ZRANGE', K.hints(), 0, -1)
+    for _, part in ipairs(redis.call('ZRANGE', K.tenant_status(tenant, 'part_running'), 0, -1)) do running[#running + 1] = part end
     for _, id in ipairs(running) do
       local known = redis.call('HMGET', K.job(id), 'worker', 'pool')
       local class = slots[known[1] or ''] and (class_of[known[1] or ''] or '') or 'gone'

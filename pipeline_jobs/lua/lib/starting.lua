@@ -1,10 +1,23 @@
 -- How a run begins: of a job whose hint a worker claims, and of one that a finish hands over.
 
+-- Adds to the fields of a part what its run is given of its job and of its split. Of a split that is over nothing is left.
+local OF_PARENT = {'url', 'quality', 'params', 'request_id', 'traceparent'}
+local function complete_part(id, job)
+  if not job.part_of then return end
+  local split, number = string.match(id, '^(.+)%.(%d+)$')
+  local known = redis.call('HMGET', K.job(job.part_of), unpack(OF_PARENT))
+  for i, name in ipairs(OF_PARENT) do job[name] = known[i] or nil end
+  local row = redis.call('HMGET', K.parts(split), 'stage', 'n', 'i:' .. number)
+  if not row[3] then return end
+  job.part = cjson.encode({stage = row[1], number = tonumber(number), of = tonumber(row[2])})
+  job.outputs = job.outputs or '[' .. row[3] .. ']'
+end
+
 -- dispatched -> running. job: all of its fields. run: a nonce of the process that will run it. longest: the maximum time of a run of its
 -- pipeline in ms. The rest are other fields that changed.
 local function start_run(id, job, worker, run, longest, ...)
   local before = use_pool(pool_of(job))
-  if not job.started_at then
+  if not (job.started_at or job.part_of) then
     local waited = NOW - tonumber(job.created_at)
     observe('wait', job, waited)
     -- Buckets grow by a quarter: a quantile read from them is off by an eighth at most.
@@ -15,7 +28,8 @@ local function start_run(id, job, worker, run, longest, ...)
   -- The first start has a field of its own: workers of the release before write every start into started_at.
   job.first_started_at = job.first_started_at or job.started_at or int(NOW)
   if job.new_attempt then
-    job.attempt, job.progress, job.new_attempt = int((job.attempt or 0) + 1), '0', nil
+    -- A part's progress is part of its job's, which does not fall.
+    job.attempt, job.progress, job.new_attempt = int((job.attempt or 0) + 1), job.part_of and job.progress or '0', nil
   end
   if job.reason == 'dispatched' then redis.call('ZREM', K.hints(), id) end
   redis.call('ZREM', K.waits(), id)

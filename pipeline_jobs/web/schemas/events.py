@@ -82,7 +82,7 @@ class EventData(BaseModel):
     stage: str | None = Field(description="The stage that is running; null: none is.")
     progress: float = Field(ge=0, le=100, description="Progress in per cent.")
     message: str | None = Field(None, description="The message of the stage. In most types of events.")
-    reason: Literal["retry", "crash", "handback", "fault", "hop"] | None = Field(None, description="In job.requeued: the reason.")
+    reason: Literal["retry", "crash", "handback", "fault", "hop", "parts"] | None = Field(None, description="In job.requeued: the reason.")
     changes: dict[str, Any] | None = Field(None, description="In job.updated: the new `priority` and `run_at`.")
     error: str | None = Field(None, description="In job.failed: the error.")
     error_code: str | None = Field(None, description="In job.failed: the code of the error.")

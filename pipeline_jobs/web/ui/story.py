@@ -30,6 +30,7 @@ _BACK = {
     "crash": ("Its worker died.", "lost"),
     "handback": ("Its worker shut down.", "lost"),
     "fault": ("Its worker's machine was at fault.", "lost"),
+    "parts": ("It goes on in parts.", "done"),
     "hop": ("Its next stage is run by another kind of machine.", "done"),
 }
 #: Not of another job like it: when it starts; and where its webhooks go, which readers need not know.

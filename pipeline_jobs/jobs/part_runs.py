@@ -1,0 +1,154 @@
+"""Runs of parts, and of the jobs that have them: a split writes the parts' inputs, a part's run gives one result, a join reads them all.
+
+An input and a result are outputs of stages (`jobs/outputs.py`). The run of a part is one of a pipeline of two stages, of which the first
+is kept already: it gives the input and its files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pipeline_jobs.context import JobContext
+from pipeline_jobs.exceptions import BadParameters, InvalidInput, LeaseLost, MachineFault, PublishError
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.job import Job, dumps
+from pipeline_jobs.jobs import patience
+from pipeline_jobs.jobs.outputs import Keeper, Output, blob_path, named
+from pipeline_jobs.parts import MAX_INPUT, MAX_PARTS, Map, Part, PartError, PartsLost, PartTooLarge, Split, TooManyParts
+from pipeline_jobs.pipelines import Pipeline
+from pipeline_jobs.stage import Stage
+from pipeline_jobs.store.store import Store
+
+#: The first stage of a part's run.
+INPUT = "part.input"
+#: How many inputs are written, and results read, in a call.
+PAGE = 100
+#: Longest result of a part that lies in the table, in characters of JSON: a larger one is a file.
+MAX_RESULT = 16_384
+#: Where the join finds the files of part 7: `parts/7`.
+FOLDER = "parts"
+
+
+def map_of(pipeline: Pipeline, name: str) -> Map:
+    """:raises PartsLost: the pipeline has no such stage (any more)."""
+    found = next((stage for stage in pipeline.stages if stage.name == name), None)
+    if not isinstance(found, Map):
+        raise PartsLost(f"pipeline {pipeline.name!r} has no stage {name!r} that runs in parts")
+    return found
+
+
+def pipeline_of(pipeline: Pipeline, job: Job) -> Pipeline:
+    """What a run of this job is of; of a part: its own small pipeline."""
+    if job.part is None:
+        return pipeline
+    stage, number = map_of(pipeline, job.part["stage"]), job.part["number"]
+    stages = (Stage(INPUT, _lost, weight=1e-6), Stage(stage.name, partial(_run, stage, number), timeout=stage.timeout))
+    return Pipeline(pipeline.name, stages, pipeline.params, result=lambda data: {}, retry=stage.part_retry)
+
+
+def _lost(context: JobContext) -> Mapping[str, Any]:
+    raise PublishError("the input of the part is not there")
+
+
+def _run(stage: Map, number: int, context: JobContext) -> Mapping[str, Any] | None:
+    data, files = context.data.pop("data"), context.data.pop("files")
+    return stage.part(context, Part(data, [context.workdir / name for name in files], number))
+
+
+def refuse_to_publish(path: Path, name: str) -> str:
+    """`context.publish` of a part: nobody would see it."""
+    raise BadParameters("a part publishes nothing: leave the file in the working folder, and publish it in the join")
+
+
+class PartKeeper(Keeper):
+    """Of a part's run: also what its last stage gives is kept, and must be."""
+
+    small = MAX_RESULT
+
+    def __init__(self, store: Store, artifacts: ArtifactStore, job: Job, workdir: Path, pipeline: Pipeline, most_bytes: int) -> None:
+        super().__init__(store, artifacts, job, workdir, most_bytes, pipeline, hop_bytes=most_bytes)
+        self._last, self._border, self._on = "", len(pipeline.stages), True
+
+
+class FanOut:
+    """How a run of a job does a stage in parts: `context.fan_out`."""
+
+    def __init__(self, store: Store, artifacts: ArtifactStore, job: Job, pipeline: Pipeline) -> None:
+        self._store, self._artifacts, self._job, self._pipeline = store, artifacts, job, pipeline
+
+    def __call__(self, context: JobContext) -> Mapping[str, Any] | None:
+        """What the join gives. :raises Split: there are parts, which must run before."""
+        stage = map_of(self._pipeline, context.stage)
+        fence, _, split = (self._job.split or "").partition(" ")
+        if split == stage.name:
+            try:
+                return stage.join(context, list(self._results(f"{self._job.job_id}~{fence}", context.workdir)))
+            finally:
+                # What the join has not taken out of it is no output of the stage.
+                shutil.rmtree(context.workdir / FOLDER, ignore_errors=True)
+        rows = list(_rows(stage, context))
+        for first in range(0, len(rows), PAGE):
+            self._write(first, rows[first : first + PAGE])
+        if not rows:
+            return stage.join(context, [])
+        raise Split(context, stage, len(rows))
+
+    def _write(self, first: int, rows: Sequence[tuple[str, Mapping[str, Path]]]) -> None:
+        """The table names the files first: so none is ever there that nothing names."""
+        job, sources = self._job, {blob: path for _, files in rows for blob, path in files.items()}
+        blobs = ",".join(blob for _, files in rows for blob in files)
+        if not patience.patiently(lambda: self._store.stage_parts(job.job_id, job.fence, first, [row for row, _ in rows], blobs)):
+            raise LeaseLost
+        try:
+            for blob, path in sources.items():
+                patience.patiently(partial(self._artifacts.put, path, blob_path(job.tenant_id, blob)), PublishError)
+        except PublishError as error:
+            raise MachineFault(f"the files of parts cannot be stored: {error}") from error
+        if sources:
+            self._store.output_stored(job.job_id, job.fence, job.tenant_id, sources, "", "", 0)
+
+    def _results(self, split: str, workdir: Path) -> Iterator[Any]:
+        (count,) = self._store.fields(["n"], "parts", split)
+        if count is None:
+            raise PartsLost("what the parts gave is not there")
+        for first in range(0, int(count), PAGE):
+            numbers = range(first, min(first + PAGE, int(count)))
+            rows = self._store.fields([f"r:{number}" for number in numbers], "parts", split)
+            for number, row in zip(numbers, rows, strict=True):
+                yield self._result(number, json.loads(row or "[]"), workdir / FOLDER / str(number))
+
+    def _result(self, number: int, row: Any, folder: Path) -> Any:
+        if isinstance(row, dict):
+            return PartError(row["code"], row["message"])
+        given = Output(*row[-1]) if len(row) == 2 else None
+        found = Keeper(self._store, self._artifacts, self._job, folder, 0, self._pipeline).bring(given) if given else None
+        if found is None:
+            raise PartsLost(f"what part {number} gave is not there")
+        return found
+
+
+def _rows(stage: Map, context: JobContext) -> Iterator[tuple[str, Mapping[str, Path]]]:
+    """Of each part its input as the table has it, and its files by what they are called in the artifact store."""
+    parts = list(islice(stage.split(context), MAX_PARTS + 1))
+    if len(parts) > MAX_PARTS:
+        raise TooManyParts(f"the stage has more than {MAX_PARTS} parts")
+    for number, part in enumerate(parts):
+        sources: dict[str, Path] = {}
+        files = {str(path.relative_to(context.workdir)): named(path, sources) for path in (context.workdir / one for one in part.files)}
+        yield dumps([INPUT, {"data": _checked(number, part), "files": list(files)}, None, files]), sources
+
+
+def _checked(number: int, part: Part) -> dict[str, Any]:
+    try:
+        text = dumps(dict(part.data))
+    except InvalidInput as error:
+        raise PartTooLarge(f"the data of part {number} is no JSON: {error}") from error
+    if len(text) > MAX_INPUT:
+        raise PartTooLarge(f"the data of part {number} has {len(text)} characters of JSON, more than {MAX_INPUT}: put it into a file")
+    return dict(part.data)
