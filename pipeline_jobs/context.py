@@ -150,7 +150,7 @@ class JobContext:
     signals: Mapping[str, Any] = field(default_factory=dict)
     #: `signal_url(name, payload, expires_seconds)`: a link for a mail, which sends that signal to this job when it is confirmed.
     signal_url: Callable[[str, Any, float], str] = no_links
-    #: How a stage that runs in parts does so (`parts.Map`): whoever runs the pipeline sets it.
+    #: How a stage that runs in parts does so (`stage.Map`): whoever runs the pipeline sets it.
     fan_out: Callable[[JobContext], Mapping[str, Any] | None] = no_parts
     #: Which attempt of the job this is: 1, 2, ... A run after a crash is the same attempt again.
     attempt: int = 1

@@ -27,22 +27,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, OutOfMemory, UnknownPipeline, WorkerLost
 from pipeline_jobs.job import FOR_PARTS, FOR_POOLS, SCHEMA
-from pipeline_jobs.parts import Map as Map
-from pipeline_jobs.parts import Part as Part
-from pipeline_jobs.parts import PartError as PartError
-from pipeline_jobs.parts import check_map
 from pipeline_jobs.pools.pool_names import ANYWHERE, DEFAULT, shown
 from pipeline_jobs.runlog.secret_params import secrets_in, without_secrets
 from pipeline_jobs.stage import DEGRADED as DEGRADED  # whoever writes a pipeline asks here for what it is made of
 from pipeline_jobs.stage import WARNINGS as WARNINGS
+from pipeline_jobs.stage import Map as Map
 from pipeline_jobs.stage import OnError as OnError
+from pipeline_jobs.stage import Part as Part
+from pipeline_jobs.stage import PartError as PartError
 from pipeline_jobs.stage import RetryPolicy as RetryPolicy
 from pipeline_jobs.stage import SignalTimeout as SignalTimeout
 from pipeline_jobs.stage import Stage as Stage
 from pipeline_jobs.stage import StageFunction as StageFunction
 from pipeline_jobs.stage import TryAgain as TryAgain
 from pipeline_jobs.stage import Wait as Wait
-from pipeline_jobs.stage import border, check_pools, check_wait, pool_after
+from pipeline_jobs.stage import border, check_map, check_pools, check_wait, pool_after
 
 if TYPE_CHECKING:
     from pipeline_jobs.settings import Settings

@@ -48,12 +48,11 @@ from pipeline_jobs.jobs.stage_runs import MAX_ERROR, named, run_stages
 from pipeline_jobs.jobs.stage_times import StageTook, untold
 from pipeline_jobs.jobs.traced_run import log_fields, traced_run
 from pipeline_jobs.jobs.workdir import NoReporter, Workdir, context_of, workdir_of
-from pipeline_jobs.parts import PartsLost, Split
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.runlog import capture
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.stage import Hop, HopFailed, Parked, RetryPolicy, Stage, TooManyParked, pool_after
+from pipeline_jobs.stage import Hop, HopFailed, Parked, PartsLost, RetryPolicy, Split, Stage, TooManyParked, pool_after
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.runs import FULL, Parts
 from pipeline_jobs.store.store import ClaimRefused, Store, Taker, Told

@@ -20,9 +20,8 @@ from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, dumps
 from pipeline_jobs.jobs import patience
 from pipeline_jobs.jobs.outputs import Keeper, Output, blob_path, named
-from pipeline_jobs.parts import MAX_INPUT, MAX_PARTS, Map, Part, PartError, PartsLost, PartTooLarge, Split, TooManyParts
 from pipeline_jobs.pipelines import Pipeline
-from pipeline_jobs.stage import Stage
+from pipeline_jobs.stage import MAX_INPUT, MAX_PARTS, Map, Part, PartError, PartsLost, PartTooLarge, Split, Stage, TooManyParts
 from pipeline_jobs.store.store import Store
 
 #: The first stage of a part's run.

@@ -135,7 +135,7 @@ class Runs(Duties):
         """
         reply = self.run(
             "split", id=job_id, fence=fence, stage=parts.stage, n=parts.count, window=parts.window, tries=parts.tries, part_pool=parts.pool,
-            collect=parts.collect, **{"from": parts.span[0]}, to=parts.span[1], message=message, pool=pool,
+            collect=parts.collect, begins=parts.span[0], ends=parts.span[1], message=message, pool=pool,
         )  # fmt: skip
         return ended(reply.status)
 

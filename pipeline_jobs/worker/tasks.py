@@ -15,7 +15,8 @@ from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.exceptions import IdTaken, InvalidInput
 from pipeline_jobs.job import NewJob, new_job_id
 from pipeline_jobs.jobs.client import Client
-from pipeline_jobs.jobs.executor import Ending, patiently
+from pipeline_jobs.jobs.executor import Ending
+from pipeline_jobs.jobs.patience import patiently
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tenants import TenantContext, current_tenant

@@ -232,8 +232,10 @@ def _parts(seen: Snapshot, keys: Keys, jobs: dict[str, Job], parts: dict[str, Jo
     if named != set(tables):
         found.append(f"tables of parts: {sorted(tables)} instead of {sorted(named)}")
     opened = seen.after(keys("open_parts", ""), "set")
-    if {part for some in opened.values() for part in some} != set(parts):
-        found.append(f"open parts: {opened} instead of {sorted(parts)}")
+    # One whose split is over runs until its worker has stopped it.
+    of_splits = {i for i, part in parts.items() if not (part.cancel_requested and i.rpartition(".")[0] not in tables)}
+    if {part for some in opened.values() for part in some} != of_splits:
+        found.append(f"open parts: {opened} instead of {sorted(of_splits)}")
     for split, table in tables.items():
         live, ended = opened.get(split, set()), {name for name in table if name.startswith("r:")}
         waits = jobs[split.partition("~")[0]].reason == "parts"

@@ -29,7 +29,6 @@ ORDER = (
     ("runlog",),
     ("context", "job", "settings_doc"),
     ("stage",),
-    ("parts",),
     ("pipelines",),
     ("",),
     ("store",),

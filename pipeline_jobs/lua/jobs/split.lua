@@ -1,9 +1,9 @@
 #!lua
 -- A run has split its job into parts, whose inputs are written: the job gives its slot back and waits for them. n: how many there are;
 -- window: how many are open at once. tries: how often one may be tried. part_pool: where they run ('': `default`). collect: a part that fails
--- does not fail the job. from, to: the percentages of the job between which its parts are. pool: where it goes on. message: what is told to
+-- does not fail the job. begins, ends: the percentages of the job between which its parts are. pool: where it goes on. message: what is told to
 -- whoever looks at the job.
---@args id fence:digits stage n:int window:int tries:digits part_pool? collect:flag from:decimal to:decimal message pool?
+--@args id fence:digits stage n:int window:int tries:digits part_pool? collect:flag begins:decimal ends:decimal message pool?
 --@settings events admits names kept
 --@once
 --@reply status hints
@@ -22,7 +22,7 @@ if job.cancel_requested or job.deadline_passed then
 end
 local split, used = id .. '~' .. fence, used_ms(job)
 redis.call('HSET', K.parts(split), 'stage', stage, 'n', int(n), 'left', int(n), 'opened', '0', 'tries', tries, 'pool', part_pool,
-  'collect', collect and '1' or '', 'from', from, 'to', to)
+  'collect', collect and '1' or '', 'begins', begins, 'ends', ends)
 -- Workers that know of no parts must not run it again from the split: they refuse this schema.
 redis.call('HSET', K.job(id), 'split', fence .. ' ' .. stage, 'schema', '5', 'message', message)
 record_usage(job, nil, used)

@@ -4,7 +4,7 @@
 -- A split is called `{job}~{fence}`, by the run that made it, and its parts `{split}.{number}`, from 0. The job waits for them (reason `parts`)
 -- and its field `split` has the fence and the stage, or the fence only while inputs are still being written. The table of a split has `stage`,
 -- `n`, `opened` (how many parts there have been so far), `left` (how many have not ended), `tries` and `pool` of a part, `collect`, the
--- percentages `from` and `to` of the job between which its parts are, `done` (the sum of theirs), and of each part its input `i:{number}`, and
+-- percentages `begins` and `ends` of the job between which its parts are, `done` (the sum of theirs), and of each part its input `i:{number}`, and
 -- when it has ended its result `r:{number}` and `f:{number}`: the fence that ended it, and how.
 
 -- What a part's record is charged.

@@ -2,7 +2,7 @@
 
 -- A part has come so many percent further. The progress of its job is the sum of its parts': a whole percent more is an event.
 local function add_progress(split, id, job, by)
-  local known = redis.call('HMGET', K.parts(split), 'left', 'n', 'from', 'to')
+  local known = redis.call('HMGET', K.parts(split), 'left', 'n', 'begins', 'ends')
   if not job or not known[1] then return end
   local done, before = redis.call('HINCRBYFLOAT', K.parts(split), 'done', by), tonumber(job.progress or '0')
   local percent = math.floor(10 * (known[3] + (known[4] - known[3]) * done / (100 * known[2]))) / 10
