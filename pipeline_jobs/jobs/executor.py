@@ -38,6 +38,7 @@ from pipeline_jobs.jobs.outcome import Outcome as Outcome
 from pipeline_jobs.jobs.outputs import Keeper
 from pipeline_jobs.jobs.parents import Parents
 from pipeline_jobs.jobs.part_runs import FanOut, PartKeeper, pipeline_of, refuse_to_publish
+from pipeline_jobs.jobs.parts_here import FanOutHere
 from pipeline_jobs.jobs.patience import gone_back, hand_back, patiently
 from pipeline_jobs.jobs.results import Result, picked
 from pipeline_jobs.jobs.reuse import Reuse
@@ -154,6 +155,7 @@ class Executor:
         files = RunArtifacts(store, _folder(job))
         with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(workdir_of(self._settings, job)) as workdir:
             context = context_of(job, workdir, self._settings, NoReporter(), files.publish)
+            context.fan_out = FanOutHere(pipeline)
             try:
                 with context.closing:
                     data = run_stages(pipeline, context)

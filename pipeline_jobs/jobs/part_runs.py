@@ -140,10 +140,11 @@ def _rows(stage: Map, context: JobContext) -> Iterator[tuple[str, Mapping[str, P
     for number, part in enumerate(parts):
         sources: dict[str, Path] = {}
         files = {str(path.relative_to(context.workdir)): named(path, sources) for path in (context.workdir / one for one in part.files)}
-        yield dumps([INPUT, {"data": _checked(number, part), "files": list(files)}, None, files]), sources
+        yield dumps([INPUT, {"data": checked(number, part), "files": list(files)}, None, files]), sources
 
 
-def _checked(number: int, part: Part) -> dict[str, Any]:
+def checked(number: int, part: Part) -> dict[str, Any]:
+    """The data of a part. :raises PartTooLarge: it is too long, or no JSON."""
     try:
         text = dumps(dict(part.data))
     except InvalidInput as error:

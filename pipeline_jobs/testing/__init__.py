@@ -5,6 +5,7 @@
 
 The stages are run by the very code that runs them in a worker (`jobs.executor.run_stages`), with the real context: its parameters are
 checked, its log is bounded and masked. In place of the store and the artifact store is `Ran`, which has what they would have been given.
+Parts of a stage (`Map`) run one after the other, each in a folder of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pipeline_jobs.context import JobContext, Parent, Reporter
 from pipeline_jobs.exceptions import JobCancelled, SourceNotFound
 from pipeline_jobs.files.artifacts import check_path
 from pipeline_jobs.jobs.executor import run_stages
+from pipeline_jobs.jobs.parts_here import FanOutHere
 from pipeline_jobs.pipelines import Pipeline, SignalTimeout
 from pipeline_jobs.runlog.capture import captured
 from pipeline_jobs.runlog.lines import Line, read
@@ -122,7 +124,7 @@ def run(
             quality=quality or (pipeline.qualities[0] if pipeline.qualities else None), params=checked, workdir=workdir or Path(folder),
             settings=settings or Settings(), reporter=ran, publish=ran.publish, run_log=log, open_upload=_opens(uploads or {}),
             parents={name: one if isinstance(one, Parent) else _completed(one) for name, one in (parents or {}).items()},
-            signals={**_in_vain(pipeline), **(signals or {})}, signal_url=ran.signal_url,
+            signals={**_in_vain(pipeline), **(signals or {})}, signal_url=ran.signal_url, fan_out=FanOutHere(pipeline),
         )  # fmt: skip
         try:
             with captured(log), context.closing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,17 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.events.event_types import EventType
 from pipeline_jobs.events.log import feed, read_all
 from pipeline_jobs.exceptions import MediaDamaged
+from pipeline_jobs.job import FOR_PARTS
+from pipeline_jobs.jobs import part_runs
 from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.jobs.pool_gate import CellUpgrading
 from pipeline_jobs.operation.erase import erase_tenant
-from pipeline_jobs.pipelines import RetryPolicy, TryAgain
+from pipeline_jobs.pipelines import Map, NoParams, Pipeline, RetryPolicy, Stage, TryAgain
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import presence
+from pipeline_jobs.store.runs import Taker
+from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell, tired_scripts
 from tests.integration.part_world import Parted
 from tests.integration.recount import differences
@@ -202,6 +209,91 @@ def test_the_reconciler_and_the_recount_find_nothing_to_do_and_put_right_what_is
     parted.run_all()
     assert parted.seen(job).status is JobStatus.COMPLETED
     assert (parted.left(), differences(store)) == ([], [])
+
+
+def test_parts_run_in_their_pool_and_the_job_goes_on_in_its_own(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs, tmp_path, pool="gpu")
+    parted.slots(1)
+    parted.slots(3, "gpu")
+    job, other = parted.submit(), parted.submit(tenant_id="other")
+    parted.run_next()
+    assert (len(parted.hints()), len(parted.hints("gpu"))) == (1, 2)
+    assert parted.hints()[0][0] == other.job_id, "the slot is free for others"
+    claimed = parted.start_next("gpu")
+    assert (claimed.pool, claimed.part) == ("gpu", {"stage": "hear", "number": 0, "of": 5})
+    assert jobs.store.record("share", "acme")["others"] == "2", "each part is one of its tenant's slots"
+    assert differences(jobs.store) == []
+    jobs.let_leases_end()
+    jobs.store.client.zadd(jobs.store.keys_of_pools()[1]("leases"), {claimed.job_id: 1})
+    jobs.store.rescue()
+    parted.run_all()
+    assert {parted.seen(one).status for one in (job, other)} == {JobStatus.COMPLETED}
+    assert (parted.left(), differences(jobs.store)) == ([], [])
+
+
+def test_one_slot_is_enough_for_any_number_of_jobs_in_parts(parted: Parted) -> None:
+    parted.slots(1)
+    parted.cell.client.set_limits("acme", TenantLimits(max_concurrent=1))
+    made = [parted.submit() for _ in range(3)]
+    parted.run_all()
+    assert {parted.seen(job).status for job in made} == {JobStatus.COMPLETED}
+
+
+def test_a_finish_hands_over_the_next_part(parted: Parted) -> None:
+    parted.slots(1)
+    parted.submit()
+    parted.run_next()
+    first = parted.start_next()
+    taken = []
+    for _ in range(2):
+        taker = Taker("c1", "next", {"film": None})
+        parted.cell.store.finish(first.job_id, first.fence, JobStatus.COMPLETED, result={}, outputs=("[]", ""), taker=taker)
+        taken.append(taker.job)
+    assert taken[0] is not None
+    assert (taken[0].part, taken[0]) == ({"stage": "hear", "number": 1, "of": 5}, taken[1])
+    assert '"word":"two"' in (taken[0].outputs or "")
+
+
+def test_a_job_has_no_more_parts_than_it_may_and_no_longer_inputs(jobs: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parted = Parted(jobs, tmp_path, words=["x" * 3000])
+    parted.slots(1)
+    long = parted.submit()
+    parted.run_all()
+    assert (parted.seen(long).error_detail or {})["code"] == "part_too_large"
+    monkeypatch.setattr(part_runs, "MAX_PARTS", 4)
+    parted.words = ["a", "b", "c", "d", "e"]
+    many = parted.submit()
+    parted.run_all()
+    assert (parted.seen(many).error_detail or {})["code"] == "too_many_parts"
+    parted.words = []
+    none = parted.submit()
+    parted.run_all()
+    assert parted.seen(none).result["data"]["all"] == []
+    assert (parted.left(), differences(jobs.store)) == ([], [])
+
+
+def test_a_large_result_of_a_part_is_a_file(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs, tmp_path, words=["one"])
+    hear = Map(
+        "hear", parted.split, lambda context, part: {"long": "x" * 20_000}, lambda context, results: {"all": [results[0]["long"][:3]]}
+    )
+    jobs.client.registry.register(Pipeline("long", (Stage("fetch", parted.fetch), hear), NoParams, needs_url=False))
+    parted.slots(1)
+    job = parted.submit(pipeline="long")
+    parted.run_next()
+    parted.run_next()
+    (split,) = (key for key in parted.left() if ":parts:" in key)
+    assert len(jobs.store.client.hget(split, "r:0")) < 1000
+    assert differences(jobs.store) == []
+    parted.run_all()
+    assert parted.seen(job).result["data"]["all"] == ["xxx"]
+    assert (parted.left(), differences(jobs.store)) == ([], [])
+
+
+def test_workers_of_the_version_before_get_no_job_that_runs_in_parts(parted: Parted) -> None:
+    presence.announce(parted.cell.store, "old@host/1", replace(presence.About("maintenance"), schema=FOR_PARTS - 1))
+    with pytest.raises(CellUpgrading, match="know of no parts"):
+        parted.submit()
 
 
 def raises(error: Exception) -> Callable[[JobContext], None]:

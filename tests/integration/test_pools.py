@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline_jobs.cli.operator_commands import _worker_rows
-from pipeline_jobs.job import SCHEMA, NewJob
+from pipeline_jobs.job import FOR_POOLS, NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.jobs.pool_gate import CellUpgrading
@@ -70,7 +70,7 @@ def test_a_worker_of_the_version_before_refuses_it(pools: Pools) -> None:
         "run_ms": 9,
         "pipelines": [("*", "")],
     }
-    assert pools.cell.store.run("claim", schema=SCHEMA - 1, **args).why == "schema"
+    assert pools.cell.store.run("claim", schema=FOR_POOLS - 1, **args).why == "schema"
 
 
 def test_a_job_that_was_lost_with_its_worker_is_next_in_its_pool(pools: Pools) -> None:
