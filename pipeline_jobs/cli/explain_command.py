@@ -21,6 +21,7 @@ _TO_DO = {
     Reason.TENANT_RATE: "jobs limits TENANT --start-rate changes that.",
     Reason.TENANT_PAUSED: "jobs limits TENANT --resumed changes that.",
     Reason.PIPELINE_CONCURRENCY: "jobs pipeline NAME --max-concurrent changes that.",
+    Reason.PARTS: "More slots in the pool of its parts, if they wait.",
     Reason.SIGNAL: "jobs signal JOB NAME JSON sends it.",
 }
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline_jobs.events.log import read
 from pipeline_jobs.exceptions import ConfigurationError, PublishError
-from pipeline_jobs.job import SCHEMA
+from pipeline_jobs.job import FOR_POOLS
 from pipeline_jobs.jobs import signals
 from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.pipelines import NoParams, Pipeline, Stage
@@ -31,7 +31,7 @@ def test_a_job_goes_from_pool_to_pool_with_what_its_stages_gave(pools: Pools) ->
     pools.slots("", 2)
     pools.slots("gpu", 1)
     job = pools.submit()
-    assert (pools.hints("jobs"), pools.hints("jobs.gpu"), job.schema) == ([job.job_id], [], SCHEMA)
+    assert (pools.hints("jobs"), pools.hints("jobs.gpu"), job.schema) == ([job.job_id], [], FOR_POOLS)
     outcome = pools.run(job, "")
     assert (outcome.ending, outcome.error, pools.ran) == (Ending.REQUEUED, "next: gpu", ["fetch", "cut"])
     between = pools.seen(job)
@@ -114,7 +114,7 @@ def test_a_wait_is_over_in_the_pool_of_the_stage_behind_it(pools: Pools) -> None
     pools.slots("gpu", 1)
     job = pools.submit("asked")
     pools.run(job, "")
-    assert (pools.seen(job).reason, pools.seen(job).schema) == ("signal", SCHEMA)
+    assert (pools.seen(job).reason, pools.seen(job).schema) == ("signal", FOR_POOLS)
     signals.send(pools.cell.client, job.job_id, "ok", True, "key:k")
     assert (pools.hints("jobs"), pools.hints("jobs.gpu")) == ([job.job_id], [job.job_id])
     assert pools.run(job, "gpu").ending is Ending.COMPLETED

@@ -247,8 +247,8 @@ def test_while_a_process_of_an_earlier_version_is_there_no_job_that_needs_pools_
         with pytest.raises(CellUpgrading, match="old@host"):
             submit()
     assert pools.submit("sleep").reason == "fair_share", "others are"
-    presence.announce(store, "old@host/1", presence.About("maintenance", schema=SCHEMA))
-    assert pools.submit().schema == SCHEMA
+    presence.announce(store, "old@host/1", presence.About("maintenance", schema=FOR_POOLS))
+    assert pools.submit().schema == FOR_POOLS
 
 
 def test_a_batch_of_jobs_of_several_pools_waits_in_each(pools: Pools) -> None:

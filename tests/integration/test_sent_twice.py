@@ -28,7 +28,7 @@ from pipeline_jobs.schedules.fire import Fire
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import presence, scripts
-from pipeline_jobs.store.runs import Taker
+from pipeline_jobs.store.runs import Parts, Taker
 from pipeline_jobs.store.wire import Stored, Wire
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.webhooks.ledger import Ledger
@@ -233,6 +233,7 @@ def _runs(cell: Cell) -> None:
     store.announce("g1", 1, [], pool="gpu")
     run = cell.running(tenant_id="acme")
     assert store.advance(run.job_id, run.fence, "gpu", "next: gpu") is JobStatus.QUEUED
+    _parts(cell)
     cell.client.cancel(run.job_id)
     run = cell.running(tenant_id="acme")
     store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts="acme/main/x/1", artifact_bytes=1)
@@ -258,6 +259,27 @@ def _runs(cell: Cell) -> None:
     for job in waiting:
         cell.client.cancel(job.job_id)
     cell.slots(5)
+
+
+def _parts(cell: Cell) -> None:
+    """A job in three parts, each of which ends in another way."""
+    store = cell.store
+    run = cell.running(tenant_id="acme")
+    blob = f"{'b' * 64}-1"
+    for first in (0, 2):
+        assert store.stage_parts(run.job_id, run.fence, first, ['["part.input",{},null,{}]'] * (2 - first // 2), blob)
+    assert store.split(run.job_id, run.fence, Parts("hear", 3, 2, 2, "", True, (10, 90)), "hear: 3 parts", "") is JobStatus.QUEUED
+    names = [f"{run.job_id}~{run.fence}.{number}" for number in range(3)]
+    parts = [cell.start(name, run=name) for name in names[:2]]
+    store.progress(names[0], parts[0].fence, 40.0, "hear")
+    store.requeue(names[0], parts[0].fence, "retry", delay_seconds=0)
+    again = cell.start(names[0], run="again")
+    store.finish(names[0], again.fence, JobStatus.COMPLETED, result={}, outputs=("[]", f"{'c' * 64}-1"))
+    broken = {"code": "x", "message": "x", "stage": "hear", "retryable": False}
+    store.finish(names[1], parts[1].fence, JobStatus.FAILED, error="x", error_detail=broken)
+    third = cell.start(names[2], run="third")
+    cell.client.cancel(run.job_id)
+    store.finish(names[2], third.fence, JobStatus.CANCELLED)
 
 
 def _keeps(cell: Cell) -> None:

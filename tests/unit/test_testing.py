@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from pydantic import BaseModel, Field
 
 from pipeline_jobs import testing
 from pipeline_jobs.context import JobContext
-from pipeline_jobs.exceptions import InvalidInput, JobCancelled, SourceNotFound
-from pipeline_jobs.pipelines import Pipeline, Stage
+from pipeline_jobs.exceptions import BadParameters, InvalidInput, JobCancelled, MediaDamaged, SourceNotFound
+from pipeline_jobs.pipelines import Map, Part, PartError, Pipeline, RetryPolicy, Stage, TryAgain
 
 
 class Params(BaseModel):
@@ -59,3 +60,51 @@ def test_parameters_are_checked_and_an_unknown_upload_is_none(tmp_path: Path) ->
     with pytest.raises(SourceNotFound):
         testing.run(opens)
     assert testing.run(opens, uploads={"x": b"abc"}, workdir=tmp_path).result == {"size": 3}
+
+
+def cut(context: JobContext) -> Iterator[Part]:
+    for number, word in enumerate(context.params["text"].split()):
+        (context.workdir / f"{number}.txt").write_text(word)
+        yield Part({"number": number}, [f"{number}.txt"])
+
+
+def shout(context: JobContext, part: Part) -> dict[str, Any]:
+    word = (context.workdir / part.files[0]).read_text()
+    assert [path.name for path in context.workdir.iterdir()] == [f"{part.data['number']}.txt"]
+    context.progress(1.0)
+    if word == "later" and context.attempt == 1:
+        raise TryAgain
+    if word == "never":
+        raise MediaDamaged("broken")
+    (context.workdir / "loud.txt").write_text(word.upper())
+    return {"file": str(context.workdir / "loud.txt")}
+
+
+def put_together(context: JobContext, results: Sequence[Any]) -> dict[str, Any]:
+    return {"seen": [one.code if isinstance(one, PartError) else Path(one["file"]).read_text() for one in results]}
+
+
+def in_parts(**options: Any) -> Pipeline:
+    return Pipeline("loud", (Map("shout", cut, shout, put_together, **options),), Params, needs_url=False)
+
+
+def test_parts_run_one_after_the_other_each_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    ran = testing.run(in_parts(pool="gpu", retry=RetryPolicy(2)), {"text": "one later three"}, workdir=tmp_path)
+    assert ran.result == {"seen": ["ONE", "LATER", "THREE"]}
+    assert [round(percent) for _, percent, _ in ran.progress] == [0, 33, 67, 67, 100, 100]
+    assert not (tmp_path / "parts").exists()
+
+
+def test_the_error_of_a_part_ends_the_run_or_is_collected() -> None:
+    with pytest.raises(MediaDamaged):
+        testing.run(in_parts(), {"text": "one never"})
+    assert testing.run(in_parts(on_part_error="collect"), {"text": "one never"}).result == {"seen": ["ONE", "media_damaged"]}
+
+
+def test_a_part_publishes_nothing() -> None:
+    def publishes(context: JobContext, part: Part) -> dict[str, Any]:
+        return {"link": context.publish(context.workdir / part.files[0], "a.txt")}
+
+    stage = Map("shout", cut, publishes, lambda context, results: {})
+    with pytest.raises(BadParameters, match="in the join"):
+        testing.run(Pipeline("loud", (stage,), Params, needs_url=False), {"text": "one"})
