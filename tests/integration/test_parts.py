@@ -156,7 +156,7 @@ def test_a_deadline_ends_the_job_and_its_parts(parted: Parted) -> None:
     assert (parted.seen(job).error_detail or {})["code"] == "deadline_exceeded"
     parted.cell.let_leases_end()
     parted.cell.store.rescue()
-    assert parted.cell.store.finish(running.job_id, running.fence, JobStatus.COMPLETED, result={}) is None
+    assert parted.cell.store.finish(running.job_id, running.fence, JobStatus.COMPLETED, result={}) is JobStatus.CANCELLED
     assert (parted.left(), differences(parted.cell.store)) == ([], [])
 
 

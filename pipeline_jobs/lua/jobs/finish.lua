@@ -77,9 +77,10 @@ if not job or job.status ~= 'running' or job.fence ~= fence then
   -- job and asks again.
   if folder ~= '' and not (job and job.artifacts == folder) then redis.call('RPUSH', K.trash(), folder) end
   local ended = job and job.ended_fence == fence and job.status ~= 'queued' and job.status
-  -- The record of a part goes with its end; its split knows how that was.
+  -- The record of a part goes with its end; its split knows how that was. With a split that is over all its parts were cancelled.
   local split, number = string.match(id, '^(.+~%d+)%.(%d+)$')
-  ended = ended or split and string.match(redis.call('HGET', K.parts(split), 'f:' .. number) or '', '^' .. fence .. ' (%a+)$')
+  local known = split and not job and redis.call('HMGET', K.parts(split), 'left', 'f:' .. number)
+  if known then ended = not known[1] and 'cancelled' or string.match(known[2] or '', '^' .. fence .. ' (%a+)$') end
   return {ended or 'fenced', {}, unpack(handed_over())}
 end
 job.told_by_run = true
