@@ -57,6 +57,7 @@ class Parted:
 
     def part(self, context: JobContext, part: Part) -> Mapping[str, Any]:
         self._say(f"part {part.number}", context)
+        print("this is said in a part")
         text = (context.workdir / part.files[0]).read_text()
         assert [path.name for path in context.workdir.iterdir()] == [f"word{part.number}"]
         assert text == part.data["word"]

@@ -21,6 +21,7 @@ from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.pipelines import Map, NoParams, Pipeline, RetryPolicy, Stage, TryAgain
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import presence
+from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.runs import Taker
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell, tired_scripts
@@ -64,6 +65,9 @@ def test_a_part_is_no_job_to_anybody(parted: Parted) -> None:
     assert parted.seen(job).status is JobStatus.COMPLETED
     counters = store.record("counters")
     assert [counters[name] for name in ("created|acme|main", "completed|acme|main|completed")] == ["1", "1"]
+    for histogram in ("wait|acme|main|", "duration|acme|main|"):
+        assert sum(int(n) for name, n in counters.items() if name.startswith(histogram)) == 1
+    assert parted.left() == []
     day = store.now() // 86_400_000
     assert store.fields(["created", "completed"], "usage_day", "acme", str(day)) == ["1", "1"]
     assert len(store.members("deliveries", "acme")) == 1
@@ -229,6 +233,22 @@ def test_parts_run_in_their_pool_and_the_job_goes_on_in_its_own(jobs: Cell, tmp_
     parted.run_all()
     assert {parted.seen(one).status for one in (job, other)} == {JobStatus.COMPLETED}
     assert (parted.left(), differences(jobs.store)) == ([], [])
+
+
+def test_what_waits_is_counted_parts_among_it(parted: Parted) -> None:
+    parted.slots(1)
+    parted.submit()
+    parted.run_next()
+    reasons = mapping(parted.cell.store.run("waiting").reasons)
+    assert {reason: n for reason, n in reasons.items() if n != "0"} == {"parts": "1", "dispatched": "1", "fair_share": "1"}
+
+
+def test_what_the_stages_before_the_parts_gave_is_kept_for_the_join_whatever_else_is(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs.with_settings(keep_stage_bytes=0), tmp_path)
+    parted.slots(1)
+    job = parted.submit()
+    parted.run_all()
+    assert (parted.seen(job).status, parted.ran.count("fetch")) == (JobStatus.COMPLETED, 1)
 
 
 def test_one_slot_is_enough_for_any_number_of_jobs_in_parts(parted: Parted) -> None:

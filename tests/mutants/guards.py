@@ -84,6 +84,7 @@ CLASSES = "tests/integration/test_classes.py"
 POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_pools_model.py"
 BORDERS, POOL_NAMES = "tests/integration/test_pool_borders.py", "tests/unit/test_pool_names.py"
 ACROSS_POOLS = "tests/acceptance/test_pools.py"
+PARTS, PART_DEATHS = "tests/integration/test_parts.py", "tests/integration/test_part_deaths.py"
 MEET = "tests/integration/test_meet.py"
 CLASSES_MODEL = "tests/integration/test_classes_model.py"
 FLEET = "tests/acceptance/test_mixed_fleet.py"
@@ -444,6 +445,43 @@ GUARDS = (
     ),
     _lua("recount", "slots in other pools", "for tenant, n in pairs(in_others) do", "for tenant, n in pairs({}) do", POOLS),
     _lua("reconcile", "a place is one of its pool", "    use_pool(pool_of(job))\n    if not", "    if not", POOLS),
+    # -- parts
+    _lua("lib/parts", "so many parts are open", "math.min(from + many, tonumber(known[1]))", "tonumber(known[1])", PARTS),
+    _lua("lib/parts", "the next part is opened", "  open_parts(split, job.part_of, whole, 1)\n", "", PARTS),
+    _lua("lib/parts", "the last part wakes its job", "'left', -1) == 0 then", "'left', -1) == -1 then", PARTS),
+    _lua(
+        "lib/parts",
+        "the memory of a table has an owner",
+        "  owe(job.tenant_id, -(redis.call('HGET', K.parts(split), 'store_bytes') or 0))\n",
+        "",
+        PARTS,
+    ),
+    _lua("lib/parts", "the memory of a part has an owner", "  owe(job.tenant_id, -(job.store_bytes or 0))\n", "", PARTS),
+    _lua("lib/parts", "errors are collected where they are asked for", "'collect') == '1' then", "'collect') then", PARTS),
+    _lua("lib/dependents", "with a job end its parts", "      ask_to_end(part, job)\n", "", PARTS),
+    _lua("lib/dependents", "with a part ends its job", "one.to == 'failed' then end_failed", "false then end_failed", PARTS),
+    _lua("lib/dependents", "a duty goes on with splits that are over", "  end_splits()\n  return admit()", "  return admit()", PARTS),
+    _lua(
+        "lib/indexes",
+        "a tenant's parts that run are known",
+        "    if to == 'running' then redis.call('ZADD', K",
+        "    if false then redis.call('ZADD', K",
+        PARTS,
+    ),
+    _lua("lib/ending", "the end of a part is not a job's", "if job.part_of then return end_part(id, job, to, extra[4]) end", "", PARTS),
+    _lua("lib/ending", "with a job ends its split", "  if job.split then retire_split(id, job) end\n", "", PARTS),
+    _lua("lib/starting", "a part's wait is no job's", "if not (job.started_at or job.part_of) then", "if not job.started_at then", PARTS),
+    _lua("cancel_job", "whoever means a part means its job", "if job and job.part_of then", "if false then", PARTS),
+    _lua("finish", "the end of a part that is sent again", "  if known then ended =", "  if false then ended =", PART_DEATHS),
+    _lua("finish", "what a part is given is handed over with it", "  complete_part(other, record)\n", "", PARTS),
+    _lua("append_log", "a part has no log", " or job.part_of then return 0", " then return 0", PARTS),
+    _lua("reconcile", "parts are where they belong", "    if own and own.status == 'queued' then", "    if false then", PARTS),
+    _lua("waiting", "jobs that wait for parts are not scheduled", "delayed - parked - split)", "delayed - parked)", PARTS),
+    _py("stage", "what is before parts is kept", "        if stage.in_parts:\n            last = n\n", "", PARTS),
+    _py("jobs/pool_gate", "who knows no parts is known", "one.about.schema < schema)", "one.about.schema < 4)", PARTS),
+    _py("operation/erase", "an erasure waits for parts", "still_live + running", "still_live", PARTS),
+    _py("jobs/part_runs", "a job has so many parts", "    if len(parts) > MAX_PARTS:", "    if False:", PARTS),
+    _py("jobs/part_runs", "data of a part is short", "    if len(text) > MAX_INPUT:", "    if False:", PARTS),
     _py("jobs/stage_runs", "no stage of another pool runs", "if others and kept is None:", "if False:", BORDERS),
     _py("jobs/outputs", "a border has its own limit", "self._hop_bytes if self._must(stage) else self._most", "self._most", BORDERS),
     _py("jobs/outputs", "what was published does not cross", "if must and published:", "if False:", BORDERS),
