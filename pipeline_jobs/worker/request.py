@@ -14,7 +14,7 @@ from celery.worker.state import task_ready
 
 from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.job import ANY_ID
+from pipeline_jobs.job import ANY_ID, PART_ID
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.runs import Rescued
 from pipeline_jobs.store.store import Store
@@ -114,7 +114,8 @@ class JobRequest(Request):
         super().__init__(*args, **kwargs)
         fence = self.request_dict.get(FENCE_HEADER)
         # Both go into scripts, from the lease keeper too, which would fail for all jobs of this worker.
-        if not isinstance(self.id, str) or not ANY_ID.fullmatch(self.id):
+        # A bare message makes a job of its id, and none of a part's.
+        if not isinstance(self.id, str) or not (ANY_ID.fullmatch(self.id) or (fence is not None and PART_ID.fullmatch(self.id))):
             raise InvalidTaskError("the message has no id that a job can have")
         if fence is not None and (type(fence) is not int or not 0 < fence < MAX_FENCE):
             raise InvalidTaskError("the message has no fence that a dispatch can have")
