@@ -27,17 +27,17 @@ def test_a_killed_worker_repeats_its_part_only(make_stack: MakeStack) -> None:
     def runs() -> list[tuple[str, str]]:
         return [(one["stage"], one["worker"]) for one in began(stack.settings.data_dir, job.job_id)]
 
-    until(lambda: len(runs()) == 4, "each part to begin", 300)
+    until(lambda: len(runs()) == 4, "each part to begin")
     waits = stack.client.get(job.job_id)
     assert (waits.status, waits.reason) == (JobStatus.QUEUED, "parts")
-    until(lambda: stack.client.get(job.job_id).progress > 30, "two parts to have ended", 300)
+    until(lambda: stack.client.get(job.job_id).progress > 30, "two parts to have ended")
     os.killpg(gpu.pid, signal.SIGKILL)
     gpu.wait()
     stack.worker("gpu2", "-Q", "jobs.gpu")
     (split,) = stack.client.store.members("splitting")
     fence = (stack.client.get(split).split or "").partition(" ")[0]
     stack.tell(f"{split}~{fence}.{HELD}")
-    done = stack.until_status(job.job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=300)
+    done = stack.until_status(job.job_id, JobStatus.COMPLETED, JobStatus.FAILED)
     assert (done.status, done.result["data"]["told"], done.attempt, done.crashes) == (JobStatus.COMPLETED, "ONE TWO THREE", 1, 0)
     assert sorted(runs()) == sorted(
         [("cut", "cpu"), *((f"part {number}", "gpu") for number in range(3)), (f"part {HELD}", "gpu2"), ("join", "cpu"), ("tell", "cpu")]
