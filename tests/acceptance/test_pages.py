@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import http.server
 import json
 import queue
 import re
@@ -18,7 +17,6 @@ import shutil
 import string
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +29,7 @@ from standardwebhooks import Webhook
 
 from pipeline_jobs.states import JobStatus
 from tests.acceptance.conftest import stacks_on
+from tests.acceptance.films import Quiet, serving
 from tests.bodies import MODULE
 from tests.conftest import running_server, settings_on
 from tests.stack import ROOT, Api, Stack, environment
@@ -135,21 +134,11 @@ class Reader:
                     self.ids[value] = real[name]
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the test's own output is enough."""
-
-
 @pytest.fixture
 def samples() -> Iterator[str]:
     """The address of the samples, as `make run` serves them."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(ROOT / "samples")))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(functools.partial(Quiet, directory=str(ROOT / "samples"))) as address:
+        yield address
 
 
 @pytest.fixture
