@@ -290,6 +290,20 @@ def test_a_tenant_over_its_start_rate_comes_back_in_every_pool(pools: Pools) -> 
     assert differences(pools.cell.store) == []
 
 
+def test_a_token_that_is_given_back_brings_its_tenant_back_in_every_pool(pools: Pools) -> None:
+    """The only worker of `default` leaves before it takes the job that it was sent."""
+    pools.slots("", 5)
+    pools.slots("gpu", 5)
+    pools.cell.client.set_limits("acme", TenantLimits(start_rate=0.01))
+    _, heard = pools.submit("film"), pools.submit("heard")
+    assert pools.why(heard) == "tenant_rate"
+    pools.slots("", 0)
+    pools.cell.let_leases_end()
+    pools.cell.store.rescue()
+    assert pools.why(heard) == "dispatched"
+    assert differences(pools.cell.store) == []
+
+
 def test_the_roll_and_the_command_line_say_which_pool_a_worker_serves(pools: Pools) -> None:
     pools.slots("", 1)
     pools.slots("gpu", 1)

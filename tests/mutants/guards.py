@@ -832,7 +832,7 @@ GUARDS = (
     ),
     _lua("finish", "the same next job when it is repeated", ", {}, unpack(handed_over())}", ", {}}", NEXT),
     _lua("finish", "the time of its pipeline", "tonumber(string.match(pipelines, '^%d+', at + 1))", "math.huge", NEXT),
-    _lua("lib/queue", "a lost hint gives its slot back", "  unhint(id, job)\n  if limits_of", "  if limits_of", NEXT),
+    _lua("lib/queue", "a lost hint gives its slot back", "  unhint(id, job)\n  place_again", "  place_again", NEXT),
     _lua("process_lost", "a late claim finds no hint", " and job.fence == fence and", " and", NEXT),
     _lua("process_lost", "the nonces of this process only", "own[known[2]] then", "true then", NEXT),
     _lua("process_lost", "the leases of this worker only", "if known[1] == worker and", "if", NEXT),
@@ -1447,6 +1447,7 @@ GUARDS = (
         PLACES,
     ),
     _lua("lib/queue", "a start that did not happen takes no token", "    common.tokens = common.tokens + 1\n", "", PLACES),
+    _lua("lib/queue", "who has a token again comes back in each pool", "    read_once.freed[job.tenant_id] = pool_of(job)\n", "", POOLS),
     _lua(
         "lib/queue",
         "a lost hint leaves its job the place",
