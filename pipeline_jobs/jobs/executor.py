@@ -198,7 +198,7 @@ class _Attempt:
                     context.signal_url = self._links.of(job)
                 context.spend = spender(self._store, self._settings, job)
                 if len(pipeline.stages) > 1 or pipeline.stages[0].version:
-                    self._keeper = self._keeper_of(pipeline, workdir)
+                    self._keeper = self._keeper_of(pipeline, workdir, judge)
                 with context.closing:
                     result = self._result(pipeline, context, judge)
                 stored = self._kept(result)
@@ -226,13 +226,13 @@ class _Attempt:
         ended = self._end(JobStatus.COMPLETED, result=stored, last=last)
         return replace(ended, result=result.handed_on(stored)) if ended.ending is Ending.COMPLETED else ended
 
-    def _keeper_of(self, pipeline: Pipeline, workdir: Path) -> Keeper:
+    def _keeper_of(self, pipeline: Pipeline, workdir: Path, judge: Judge) -> Keeper:
         reuse, most, hop = (
             Reuse(self._job, pipeline, self._settings, self._parents),
             self._settings.keep_stage_bytes,
             self._settings.hop_bytes,
         )
-        return Keeper(self._store, self._artifacts, self._job, workdir, most, pipeline, reuse, hop)
+        return Keeper(self._store, self._artifacts, self._job, workdir, most, pipeline, reuse, hop, judge)
 
     def _kept(self, result: Result) -> Mapping[str, Any]:
         """Put the result where it belongs. The run is over and good: that it cannot be written is no fault of the job's.

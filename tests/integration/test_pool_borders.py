@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from pipeline_jobs.events.log import read
-from pipeline_jobs.exceptions import ConfigurationError, PublishError
+from pipeline_jobs.exceptions import ConfigurationError, PublishError, StoreUnavailable
 from pipeline_jobs.job import SCHEMA
 from pipeline_jobs.jobs import signals
 from pipeline_jobs.jobs.executor import Ending
@@ -183,6 +184,33 @@ def test_while_the_artifact_store_is_away_the_machine_is_at_fault(pools: Pools, 
     monkeypatch.setattr(pools.artifacts, "put", away)
     assert pools.run(job, "").ending is Ending.REQUEUED
     assert (pools.seen(job).reason, pools.seen(job).pool) == ("retry", None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("a back end's own error"), StoreUnavailable()],
+    ids=["disk", "files", "store"],
+)
+def test_an_output_that_this_machine_cannot_have_now_is_not_lost(pools: Pools, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """The working disk is full for a moment, or the artifact store is away: what was paid for is not paid again."""
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    job = pools.submit()
+    pools.run(job, "")
+
+    def away(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pools.artifacts, "open", away)
+        patch.setattr(pools.artifacts, "fault", lambda: "the artifact store is away" if isinstance(error, RuntimeError) else None)
+        assert pools.run(job, "gpu").ending is Ending.REQUEUED
+    assert (pools.seen(job).reason, pools.seen(job).pool) == ("retry", "gpu")
+    pools.cell.store.client.zadd(pools.cell.store.keys("delayed"), {job.job_id: 1})
+    pools.cell.store.rescue()
+    assert pools.run(job, "gpu").error == "next: default"
+    assert pools.run(job, "").ending is Ending.COMPLETED
+    assert pools.ran == ["fetch", "cut", "hear", "join"]
 
 
 def test_stages_before_a_border_must_be_reusable_and_pools_have_names() -> None:

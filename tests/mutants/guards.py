@@ -762,6 +762,16 @@ GUARDS = (
     _lua("lib/starting", "until it starts", ", 'new_attempt', 'hint_soon')", ", 'new_attempt')", DEAD),
     _lua("announce", "what waits for its claim is not stopped", "awaited and 'ok' or 'fenced'", "'fenced'", STORE),
     _lua("lib/worker_lost", "the third crash is the last", "if crashes >= MAX_CRASHES and", "if false and"),
+    _py(
+        "jobs/faults", "a full disk loses no output", "if isinstance(error, OSError) and error.errno in OF_THE_DISK:", "if False:", BORDERS
+    ),
+    _py(
+        "jobs/faults",
+        "nor does an artifact store that is away",
+        " and (reason := self.artifacts_fault()):",
+        " and (reason := None):",
+        BORDERS,
+    ),
     # -- which job killed its worker
     _lua(
         "lib/worker_lost", "of jobs lost together only one is to blame", "(kills or not job.ran_until or MAX_CRASHES == 1)", "true", APART
