@@ -82,7 +82,6 @@ NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
 POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_pools_model.py"
 BORDERS, POOL_NAMES = "tests/integration/test_pool_borders.py", "tests/unit/test_pool_names.py"
-ACROSS_POOLS = "tests/acceptance/test_pools.py"
 MEET = "tests/integration/test_meet.py"
 CLASSES_MODEL = "tests/integration/test_classes_model.py"
 FLEET = "tests/acceptance/test_mixed_fleet.py"
@@ -446,8 +445,8 @@ GUARDS = (
     _py("pools/pool_names", "no other queue is a pool's", ' if queue.startswith(f"{jobs}.")', "", POOL_NAMES),
     _py("pools/pool_names", "a class's queue is no pool's", " and not _CLASS.fullmatch(name)", "", POOL_NAMES),
     _py("stage", "what is before the last border", "n if before not in (None, stage.pool) else last", "last", POOL_NAMES),
-    _py("worker/start", "a worker serves one pool", "if len(found) > 1:", "if False:", ACROSS_POOLS),
-    _py("worker/lease", "a worker says its pool", "            pool=app.serves,\n", "", ACROSS_POOLS),
+    _py("worker/start", "a worker serves one pool", "if len(found) > 1:", "if False:", POOL_NAMES),
+    _py("worker/lease", "a worker says its pool", "            pool=app.serves,\n", "", KEEPER),
     _lua("claim", "with no wait", "  hint_lost(id, job)\n", "  unhint(id, job)\n  wait_apart(id)\n", CLASSES),
     _lua(
         "lib/classes",
