@@ -81,6 +81,7 @@ PLACES = "tests/integration/test_places_of_crashed_jobs.py"
 NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
 POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_pools_model.py"
+POOL_PLACES = "tests/integration/test_pool_places.py"
 BORDERS, POOL_NAMES = "tests/integration/test_pool_borders.py", "tests/unit/test_pool_names.py"
 MEET = "tests/integration/test_meet.py"
 CLASSES_MODEL = "tests/integration/test_classes_model.py"
@@ -402,7 +403,21 @@ GUARDS = (
     _lua("lib/hints", "a pool has its queue", "string.gsub(POOL, '^:', '.')", "''", POOLS),
     _lua("lib/fair", "a tenant's limit counts all pools", "slots_of(tenant) >= limits", "share_of(tenant).n >= limits", POOLS),
     _lua("lib/fair", "what is charged in a pool counts in all", "common.others = math.max(0, common.others + slots)", "", POOLS),
-    _lua("lib/fair", "a lost job is next in its own pool", " and pool_of(job) == POOL\n", "\n", POOLS_MODEL),
+    _lua("lib/fair", "a lost job is next in its own pool", " and pool_of(job) == POOL\n", "\n", POOL_PLACES),
+    _lua(
+        "lib/queue",
+        "a place is taken away in its pool",
+        "    local before = use_pool(pool_of(job))\n    redis.call('ZREM', K.lost()",
+        "    local before = POOL\n    redis.call('ZREM', K.lost()",
+        POOL_PLACES,
+    ),
+    _lua(
+        "lib/queue",
+        "a place is had again in its pool",
+        "    local before = use_pool(pool_of(job))\n    redis.call('ZADD', K.lost(), 'XX'",
+        "    local before = POOL\n    redis.call('ZADD', K.lost(), 'XX'",
+        POOL_PLACES,
+    ),
     _lua("lib/known", "a pipeline's limit counts all pools", "pipe.n + pipe.others >= pipe.cap", "pipe.n >= pipe.cap", POOLS),
     _lua(
         "lib/queue",
