@@ -2286,7 +2286,7 @@ GUARDS = (
         "  if false then redis.call('ZREM', K.lost()",
         DEAD,
     ),
-    _lua("lib/fair", "a crashed job that has a hint waits for that", "queued and job.reason == 'dispatched' or may and", "may and", DEAD),
+    _lua("lib/fair", "a crashed job that has a hint waits for that", "queued and job.reason == 'dispatched' or may and", "may and", PLACES),
     _lua("finish", "a crashed job is taken from its hint", "if goes_on then ask_for_crashed() end\n", "", DEAD),
     _lua(
         "finish",
