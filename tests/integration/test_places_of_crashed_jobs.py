@@ -151,6 +151,25 @@ def test_a_crashed_job_that_no_live_worker_knows_keeps_its_place_until_one_comes
     assert [job.job_id for job in dispatched(cell, [run, *crowd])] == [run.job_id]
 
 
+def test_a_place_that_the_release_before_left_where_it_was_is_kept_while_its_job_has_a_hint(cell: Cell) -> None:
+    """Else the job would wait for its turn when that hint is lost."""
+    cell.slots(1, OLD)
+    runs = started(cell, OLD, [cell.submit(tenant_id="a")])
+    kill(cell, OLD, runs)
+    ahead(cell, "a")
+    cell.slots(1, NEW)
+    assert dispatched(cell, runs) == runs
+    (place,) = places(cell)
+    cell.store.client.zadd(cell.store.keys("lost"), {place: runs[0].order})
+    cell.slots(2, NEW)
+    assert places(cell) == [place]
+    for tenant in ("b", "new"):
+        cell.submit(tenant_id=tenant)
+    cell.let_leases_end()
+    cell.store.rescue()
+    assert dispatched(cell, runs) == runs
+
+
 def test_many_crashed_jobs_of_one_tenant_hide_none_of_another(cell: Cell) -> None:
     """Where the last slot is for others, and sixty jobs before it are those of a tenant that may not have it."""
     cell.slots(70, OLD)

@@ -82,8 +82,8 @@ APART = "tests/integration/test_apart.py"
 NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
 POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_pools_model.py"
+POOL_PLACES = "tests/integration/test_pool_places.py"
 BORDERS, POOL_NAMES = "tests/integration/test_pool_borders.py", "tests/unit/test_pool_names.py"
-ACROSS_POOLS = "tests/acceptance/test_pools.py"
 MEET = "tests/integration/test_meet.py"
 CLASSES_MODEL = "tests/integration/test_classes_model.py"
 FLEET = "tests/acceptance/test_mixed_fleet.py"
@@ -412,7 +412,21 @@ GUARDS = (
     _lua("lib/hints", "a pool has its queue", "string.gsub(POOL, '^:', '.')", "''", POOLS),
     _lua("lib/fair", "a tenant's limit counts all pools", "slots_of(tenant) >= limits", "share_of(tenant).n >= limits", POOLS),
     _lua("lib/fair", "what is charged in a pool counts in all", "common.others = math.max(0, common.others + slots)", "", POOLS),
-    _lua("lib/fair", "a lost job is next in its own pool", " and pool_of(job) == POOL\n", "\n", POOLS_MODEL),
+    _lua("lib/fair", "a lost job is next in its own pool", " and pool_of(job) == POOL\n", "\n", POOL_PLACES),
+    _lua(
+        "lib/queue",
+        "a place is taken away in its pool",
+        "    local before = use_pool(pool_of(job))\n    redis.call('ZREM', K.lost()",
+        "    local before = POOL\n    redis.call('ZREM', K.lost()",
+        POOL_PLACES,
+    ),
+    _lua(
+        "lib/queue",
+        "a place is had again in its pool",
+        "    local before = use_pool(pool_of(job))\n    redis.call('ZADD', K.lost(), 'XX'",
+        "    local before = POOL\n    redis.call('ZADD', K.lost(), 'XX'",
+        POOL_PLACES,
+    ),
     _lua("lib/known", "a pipeline's limit counts all pools", "pipe.n + pipe.others >= pipe.cap", "pipe.n >= pipe.cap", POOLS),
     _lua(
         "lib/queue",
@@ -455,8 +469,8 @@ GUARDS = (
     _py("pools/pool_names", "no other queue is a pool's", ' if queue.startswith(f"{jobs}.")', "", POOL_NAMES),
     _py("pools/pool_names", "a class's queue is no pool's", " and not _CLASS.fullmatch(name)", "", POOL_NAMES),
     _py("stage", "what is before the last border", "n if before not in (None, stage.pool) else last", "last", POOL_NAMES),
-    _py("worker/start", "a worker serves one pool", "if len(found) > 1:", "if False:", ACROSS_POOLS),
-    _py("worker/lease", "a worker says its pool", "            pool=app.serves,\n", "", ACROSS_POOLS),
+    _py("worker/start", "a worker serves one pool", "if len(found) > 1:", "if False:", POOL_NAMES),
+    _py("worker/lease", "a worker says its pool", "            pool=app.serves,\n", "", KEEPER),
     _lua("claim", "with no wait", "  hint_lost(id, job)\n", "  unhint(id, job)\n  wait_apart(id)\n", CLASSES),
     _lua(
         "lib/classes",
@@ -2366,7 +2380,7 @@ GUARDS = (
         "  if false then redis.call('ZREM', K.lost()",
         DEAD,
     ),
-    _lua("lib/fair", "a crashed job that has a hint waits for that", "queued and job.reason == 'dispatched' or may and", "may and", DEAD),
+    _lua("lib/fair", "a crashed job that has a hint waits for that", "queued and job.reason == 'dispatched' or may and", "may and", PLACES),
     _lua("finish", "a crashed job is taken from its hint", "if goes_on then ask_for_crashed() end\n", "", DEAD),
     _lua(
         "finish",
