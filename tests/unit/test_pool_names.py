@@ -10,9 +10,10 @@ from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.pools.pool_names import check, is_pool, served
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.stage import Stage, Wait, border, pool_after
+from tests.cases import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("queues", "pools"),
     [
         (["jobs"], [""]),
