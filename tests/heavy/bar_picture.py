@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.acceptance.test_pages import Quiet
+from tests.acceptance.films import Quiet
 from tests.browser import visit
 from tests.stack import ROOT, Stack
 from tests.waiting import until
