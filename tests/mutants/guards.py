@@ -423,8 +423,8 @@ GUARDS = (
     _lua(
         "lib/queue",
         "a place is had again in its pool",
-        "    local before = use_pool(pool_of(job))\n    redis.call('ZADD', K.lost(), 'XX'",
-        "    local before = POOL\n    redis.call('ZADD', K.lost(), 'XX'",
+        "  local before = use_pool(pool_of(job))\n  redis.call('ZADD', K.lost(), 'XX'",
+        "  local before = POOL\n  redis.call('ZADD', K.lost(), 'XX'",
         POOL_PLACES,
     ),
     _lua("lib/known", "a pipeline's limit counts all pools", "pipe.n + pipe.others >= pipe.cap", "pipe.n >= pipe.cap", POOLS),

@@ -13,9 +13,10 @@ from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.stage import Stage, Wait, border, pool_after
 from pipeline_jobs.worker.app import create_celery
 from pipeline_jobs.worker.start import name_worker
+from tests.cases import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("queues", "pools"),
     [
         (["jobs"], [""]),
