@@ -294,7 +294,7 @@ class _Attempt:
         if lack is not None:
             self._discard()
             return _hand_back(self._store, job.job_id, job.fence, str(lack))
-        became = patiently(lambda: self._store.advance(job.job_id, job.fence, hop.stage.pool, hop.text))
+        became = patiently(lambda: self._store.advance(job.job_id, job.fence, hop.stage.pool, hop.text, stage=hop.stage.name))
         self._discard()
         return _gone_back(became, hop.text)
 

@@ -102,11 +102,11 @@ def test_a_cancel_at_the_border_ends_the_job_there(pools: Pools) -> None:
 def test_sent_again_the_hop_is_the_same_hop(pools: Pools) -> None:
     pools.slots("", 1)
     job = pools.start(pools.submit(), "")
-    run = {"id": job.job_id, "fence": job.fence, "pool": "gpu", "message": "next: gpu"}
+    run = {"id": job.job_id, "fence": job.fence, "pool": "gpu", "message": "next: gpu", "stage": "hear"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline_jobs.store.runner.secrets.randbelow", lambda _: 7)
         assert [pools.cell.store.run("advance", **run).status for _ in range(2)] == ["queued", "queued"]
-    assert pools.cell.store.advance(job.job_id, job.fence, "gpu", "x") is None, "another call of the same run has no say"
+    assert pools.cell.store.advance(job.job_id, job.fence, "gpu", "x", stage="hear") is None, "another call of the same run has no say"
     assert differences(pools.cell.store) == []
 
 
@@ -236,7 +236,7 @@ def test_each_pool_learns_how_long_runs_of_a_pipeline_take_there_and_a_job_ran_i
         if following is None:
             store.finish(job.job_id, run.fence, JobStatus.COMPLETED, result={})
         else:
-            store.advance(job.job_id, run.fence, following, "next")
+            store.advance(job.job_id, run.fence, following, "next", stage=following)
     learnt = [round(float(ms or 0) / MINUTE) for ms in store.fields(["ms:film", "ms:film:gpu"], "pipelines")]
     assert learnt == [37, 20], "of two runs the newer one counts a tenth"
     (day,) = store.client.scan_iter(store.keys("usage_day", "acme", "*"))

@@ -232,7 +232,7 @@ def _runs(cell: Cell) -> None:
         cell.client.cancel(run.job_id)
     store.announce("g1", 1, [], pool="gpu")
     run = cell.running(tenant_id="acme")
-    assert store.advance(run.job_id, run.fence, "gpu", "next: gpu") is JobStatus.QUEUED
+    assert store.advance(run.job_id, run.fence, "gpu", "next: gpu", stage="hear") is JobStatus.QUEUED
     cell.client.cancel(run.job_id)
     run = cell.running(tenant_id="acme")
     store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts="acme/main/x/1", artifact_bytes=1)

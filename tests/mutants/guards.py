@@ -81,6 +81,7 @@ PLACES = "tests/integration/test_places_of_crashed_jobs.py"
 APART = "tests/integration/test_apart.py"
 NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
+BESIDE = "tests/integration/test_pools_beside_each_other.py"
 POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_pools_model.py"
 POOL_PLACES = "tests/integration/test_pool_places.py"
 BORDERS, POOL_NAMES = "tests/integration/test_pool_borders.py", "tests/unit/test_pool_names.py"
@@ -1391,8 +1392,10 @@ GUARDS = (
     _py("operation/maintenance", "so do those who wait", "while any(self.store.settle()):", "if any(self.store.settle()):", DEPENDENCIES),
     _lua("reconcile", "a page ends with its work", "looked_at < #ids and not worked_enough() do", "looked_at < #ids do", RECONCILE),
     _lua("reconcile", "the next page begins where this one stopped", "orders[looked_at] or", "orders[#orders] or", RECONCILE),
-    _lua("reconcile", "a hint is a slot", " or share.n > 0 and hinted_tenants()[tenant]}", "}", RECONCILE),
-    _lua("reconcile", "no slots that nobody has", "if not found.holds and share.n ~= 0 and POOL == '' then", "if false then", RECONCILE),
+    _lua("reconcile", "a hint is a slot", "hinted_tenants()[tenant] or runs_here(tenant)}", "runs_here(tenant)}", RECONCILE),
+    _lua("reconcile", "no slots that nobody has", "if not found.holds and share.n ~= 0 then", "if false then", RECONCILE),
+    _lua("reconcile", "nor in another pool", "    if POOL ~= '' then\n      local common", "    if false then\n      local common", BESIDE),
+    _lua("reconcile", "a run elsewhere is no slot here", "if other_pools() == '' or running[100] then", "if true then", BESIDE),
     _py("operation/maintenance", "a tick has its end", "while looked_at < self.most:", "while True:", RECONCILE),
     _py("operation/maintenance", "a lease that came back is counted", "        if jobs:\n", "        if not self:\n", RECONCILE),
     _lua("submit_batch", "one large batch a second", "if wait > 0 then return {'rate', 'batch', '1', int(wait)} end", "", BATCHES),
@@ -1418,7 +1421,12 @@ GUARDS = (
         BATCHES,
     ),
     _py("jobs/batches", "dependencies of a batch", "> MAX_DEPENDENCIES:", "> MAX_DEPENDENCIES * MAX_JOBS:", BATCHES),
-    _lua("lib/dispatch", "dispatches of a script", "math.min(free_slots(), DISPATCHES_MOST)", "free_slots()", HOLDS),
+    _lua("lib/dispatch", "dispatches of a script", "DISPATCHES_MOST - (read_once.sent or 0))", "math.huge)", HOLDS),
+    _lua("lib/dispatch", "in all pools together", "  read_once.sent = (read_once.sent or 0) + 1\n", "", BESIDE),
+    _lua("lib/dispatch", "the pool that had no turn is next", "if name == read_once.last then from = i end", "", BESIDE),
+    _lua("lib/dispatch", "before it one with lost jobs", "if redis.call('EXISTS', K.lost()) > 0 then from = i - 1 end", "", BESIDE),
+    _lua("advance", "a job does not go to and fro", "== stage, 0", "== '', 0", BESIDE),
+    _lua("claim", "what a newer record frees is given away", "return {'no', 'schema', admit()}", "return {'no', 'schema', {}}", BESIDE),
     _lua("lib/fair", "workspaces that come back are many", "while room > 0 and not worked_enough() do", "while room > 0 do", HOLDS),
     _lua("lib/waking", "those of a pipeline without a cap, too", "    -- came that knows them.\n    ask_blocked()\n", "", HOLDS),
     _lua("set_limits", "tenants that wait are many", "if worked_enough() then", "if false then", HOLDS),
@@ -1441,7 +1449,7 @@ GUARDS = (
     _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or share.time", "newcomer and now or share.time", NEW),
     _lua("lib/fair", "who was never served is a newcomer still", "newcomer = waits or ", "newcomer = ", NEW),
     _lua("lib/fair", "a newcomer keeps its place", "waits and share.entry > 0 and share.entry or ", "", NEW),
-    _lua("lib/fair", "who was dispatched has no place among newcomers", "if slots > 0 then share.entry = 0 end", "", NEW),
+    _lua("lib/fair", "who was dispatched has no place among newcomers", "    share.entry = 0\n", "", NEW),
     _lua("lib/fair", "a newcomer's score is no present", "now > NEWCOMERS / 2 and ", "", NEW),
     _lua("lib/fair", "a correction is of time to come", "correction = math.max(correction, -AHEAD_MS)", "correction = correction", NEW),
     _lua("lib/fair", "a dispatch is charged for some seconds at most", "math.min(estimate(job), AHEAD_MS)", "estimate(job)", FAIR),
@@ -1892,7 +1900,7 @@ GUARDS = (
     _lua("lib/requeueing", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
     _lua("lib/requeueing", "hand-backs are counted", "  count('handbacks', why)\n", "", EVENTS),
     _lua("lib/requeueing", "a warning from the tenth hand-back on", "if n >= 10 then", "if n == 10 then", EVENTS),
-    _lua("lib/worker_lost", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
+    _lua("lib/requeueing", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
     _py(
         "jobs/outputs",
         "small outputs are noted as their stage ends",
@@ -3363,7 +3371,8 @@ GUARDS = (
     _lua("lib/base", "names stay below the series", " or named_workspaces() >= NAMED_OF_ALL then", " then", METRICS),
     _lua("waiting", "a tenant in the ring may be at its limit", "look_at(redis.call('ZRANGE', K.ring(), 0, WORK_MOST))\n", "", METRICS),
     _lua("waiting", "what is held back has no age", "not held_back(job[1]) and ", "", METRICS),
-    _lua("waiting", "behind the held back the ring is asked", "if not since and #oldest == 400 then", "if false then", METRICS),
+    _lua("waiting", "behind the held back the ring is asked", "  since = since or first_of_ring()\n", "", METRICS),
+    _lua("waiting", "in each pool", "here.since = here.since or first_of_ring()", "local _", BESIDE),
     _py("operation/metrics_server", "no page of another name", "if _is_local(host) and not", "if False and not", METRICS),
     _py("web/http/request_counts", "a route is its rule", "NO_ROUTE if rule is None else rule.rule", 'environ["PATH_INFO"]', REQUESTS),
     _py("web/http/request_counts", "no method of a client's own", "method if method in _METHODS else NO_METHOD", "method", REQUESTS),
