@@ -145,12 +145,13 @@ def test_from_the_tenth_time_on_that_it_is_handed_back_its_log_warns(jobs: Cell,
 
 def test_a_rescue_and_the_last_crash_are_events(jobs: Cell) -> None:
     run = jobs.running()
-    for _ in range(3):
-        jobs.let_leases_end()
+    for _ in range(4):
+        jobs.let_worker_die()
         jobs.store.rescue()
+        jobs.slots(100)
         if jobs.client.get(run.job_id).status is JobStatus.QUEUED:
             jobs.start(run.job_id)
-    assert words(jobs, run.job_id) == ["created", *["started", "requeued"] * 2, "started", "failed"]
+    assert words(jobs, run.job_id) == ["created", *["started", "requeued"] * 3, "started", "failed"]
     assert log(jobs, run.job_id)[-1][1]["error_code"] == "worker_lost"
 
 

@@ -289,7 +289,7 @@ class TestDelete:
     def test_a_job_that_ends_in_that_moment_is_removed(self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         job_id = created(client)
         cancel = world.store.cancel
-        monkeypatch.setattr(world.store, "cancel", lambda job_id, whose: (world.complete(job_id), cancel(job_id, whose))[1])
+        monkeypatch.setattr(world.store, "cancel", lambda job_id, whose, **by: (world.complete(job_id), cancel(job_id, whose, **by))[1])
         assert client.delete(f"/pipeline/jobs/{job_id}").get_json()["status"] == "deleted"
         assert world.ids() == []
 
