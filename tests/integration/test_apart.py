@@ -244,6 +244,17 @@ def test_a_killer_that_was_cancelled_was_there_too(cell: Cell) -> None:
     assert [cell.client.get(name).status for name in "ab"] == [JobStatus.CANCELLED, JobStatus.QUEUED]
 
 
+def test_who_is_apart_on_another_worker_was_not_there(cell: Cell) -> None:
+    jobs = crashed_before(cell, "ab", 3)
+    for worker in ("w0", "w1"):
+        cell.slots(100, worker)
+    (run,), _ = started(cell, "w0", jobs[:1]), started(cell, "w1", jobs[1:])
+    for job in jobs:
+        cell.store.client.hset(cell.store.keys("job", job.job_id), mapping={"apart_ms": 600_000, "suspected": 1})
+    kill(cell, "w0", [run])
+    assert [cell.client.get(name).status for name in "ab"] == [JobStatus.FAILED, JobStatus.RUNNING]
+
+
 def test_a_lease_that_ended_beside_a_live_worker_says_nothing_of_the_job(cell: Cell) -> None:
     jobs = crashed_before(cell, "ab", 3)
     cell.slots(100, "w0")
