@@ -1395,7 +1395,9 @@ GUARDS = (
     _lua("reconcile", "a hint is a slot", "hinted_tenants()[tenant] or runs_here(tenant)}", "runs_here(tenant)}", RECONCILE),
     _lua("reconcile", "no slots that nobody has", "if not found.holds and share.n ~= 0 then", "if false then", RECONCILE),
     _lua("reconcile", "nor in another pool", "    if POOL ~= '' then\n      local common", "    if false then\n      local common", BESIDE),
-    _lua("reconcile", "a run elsewhere is no slot here", "if other_pools() == '' or running[100] then", "if true then", BESIDE),
+    _lua(
+        "reconcile", "a run elsewhere is no slot here", "if running[100] then return true end", "if running[1] then return true end", BESIDE
+    ),
     _py("operation/maintenance", "a tick has its end", "while looked_at < self.most:", "while True:", RECONCILE),
     _py("operation/maintenance", "a lease that came back is counted", "        if jobs:\n", "        if not self:\n", RECONCILE),
     _lua("submit_batch", "one large batch a second", "if wait > 0 then return {'rate', 'batch', '1', int(wait)} end", "", BATCHES),

@@ -21,8 +21,10 @@ end
 
 -- Whether a job of a tenant runs in this pool. Where it has very many they are taken to run in each.
 local function runs_here(tenant)
-  local running = redis.call('ZRANGE', K.tenant_status(tenant, 'running'), 0, 99)
-  if other_pools() == '' or running[100] then return running[1] ~= nil end
+  local key = K.tenant_status(tenant, 'running')
+  if other_pools() == '' then return redis.call('EXISTS', key) == 1 end
+  local running = redis.call('ZRANGE', key, 0, 99)
+  if running[100] then return true end
   for _, id in ipairs(running) do
     spend(1)
     if pool_of({pool = redis.call('HGET', K.job(id), 'pool') or nil}) == POOL then return true end
@@ -30,8 +32,7 @@ local function runs_here(tenant)
   return false
 end
 
--- Whether a tenant has slots and whether it is in the ring, looked up once a page. Slots that no job has are taken back; in other pools than
--- `default`, where its sum would be wrong then, by the recount.
+-- Whether a tenant has slots and whether it is in the ring, looked up once a page. Slots that no job has are taken back.
 local function tenant_of(tenant)
   here.known = here.known or {}
   local found = here.known[tenant]

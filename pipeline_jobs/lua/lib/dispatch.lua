@@ -40,8 +40,8 @@ end
 
 -- Admission of a pool: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Where the broker is another server
 -- (TEMPLATE is empty), the hints to be published are noted: id, fence, tenant, workspace, pipeline, message, and whose queue it goes to. One
--- script dispatches at most this many jobs of a pool; the next script, at the latest a worker's beat, continues. take(id, job, fence, class, known, changed): is asked before a hint is sent, and returns whether the job has started instead.
-local DISPATCHES_MOST = 120
+-- script dispatches at most this many jobs, in all pools together; the next script, at the latest a worker's beat, continues. slots: how many are free, if the caller knows. take(id, job, fence, class, known, changed): is asked before a hint is sent, and returns whether the job has started instead.
+local DISPATCHES_MOST = 90
 local function admit_here(hints, take, slots)
   local free, lost = math.min(slots or free_slots(), DISPATCHES_MOST - (read_once.sent or 0)), true
   here.passed = 0

@@ -32,7 +32,7 @@ local function back_to_queue(id, job, reason, delay_ms, why, warning, pool)
   return event(id, job, 'requeued', warning or job.message, why)
 end
 
--- How long a job waits that no machine could go on with, in ms, and the how manieth time in a row that is.
+-- How long a job waits that no machine could go on with, in ms, and how many times in a row that has been so.
 local function fault_delay(id)
   local faults = redis.call('HINCRBY', K.job(id), 'faults', 1)
   return math.min(1000 * 2 ^ (faults - 1), 300000), faults
