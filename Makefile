@@ -127,6 +127,7 @@ lock: $(RUN_STAMP)  ## the newest versions that setup.cfg allows, into requireme
 	$(COMPILE) $(UPGRADE) requirements/clients.in -o requirements/clients.lock
 	$(COMPILE) $(UPGRADE) requirements/site.in -o requirements/site.lock
 	$(COMPILE) $(UPGRADE) -c requirements/run.lock --extra media --extra history --extra s3 --extra gcs setup.cfg requirements/image.in -o requirements/image.lock
+	$(COMPILE) $(UPGRADE) requirements/build.in -o requirements/build.lock
 	$(COMPILE) $(UPGRADE) requirements/quality.in -o requirements/quality.lock
 UPGRADE := --upgrade
 

@@ -10,11 +10,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 #: What Playwright waits for its conditions, in ms: five seconds of its own are too few on a busy machine.
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
+#: No name leads anywhere. A route of Playwright's around each request would be asked in this process, and turns the cache off: a page would
+#: fetch its styles, scripts and fonts anew each time.
+ALONE = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",)
+#: Addresses of what a page holds in itself.
+INSIDE = ("data:", "blob:")
 
 
 class Visit:
@@ -62,7 +67,7 @@ def _started() -> Iterator[Browser]:
         pytest.skip("no Chromium was found")
     with sync_playwright() as playwright:
         # Root, in a container: there is no user namespace for its sandbox.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        browser = playwright.chromium.launch(executable_path=program, args=[*ALONE, *(["--no-sandbox"] if os.geteuid() == 0 else [])])
         try:
             yield browser
         finally:
@@ -82,18 +87,15 @@ def visit(base: str, **options: Any) -> Iterator[Visit]:
 def _watch(context: BrowserContext, visit: Visit) -> None:
     own = urlsplit(visit.base).netloc
 
-    def route(route: Route) -> None:
-        if urlsplit(route.request.url).netloc == own:
-            route.continue_()
-        else:
-            visit.strayed.append(route.request.url)
-            route.abort()
+    def request(request: Request) -> None:
+        if urlsplit(request.url).netloc != own and not request.url.startswith(INSIDE):
+            visit.strayed.append(request.url)
 
     def dialog(dialog: Any) -> None:
         visit.wrong.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    context.route("**/*", route)
+    context.on("request", request)
     context.on("console", lambda message: visit.wrong.append(message.text) if message.type == "error" else None)
     context.on("weberror", lambda error: visit.wrong.append(str(error.error)))
     context.on("dialog", dialog)

@@ -39,13 +39,14 @@ def each(names: str | Sequence[str], values: Iterable[Any], *, ids: Callable[[An
 
     def folded(test: Test) -> Test:
         @functools.wraps(test)
-        def every(**fixtures: Any) -> None:
+        def every(*own: Any, **fixtures: Any) -> None:
+            # `own`: of a test of a class, what it is of.
             chosen = [(name, row) for row in rows if only in (name := name_of(row))]
             assert chosen, f"no case has {only!r} in its name"
             failed: list[tuple[str, BaseException]] = []
             for name, row in chosen:
                 try:
-                    test(**fixtures, **dict(zip(words, row, strict=True)))
+                    test(*own, **fixtures, **dict(zip(words, row, strict=True)))
                 except pytest.skip.Exception as skipped:
                     failed.append((name, AssertionError(f"a case cannot be skipped: {skipped}")))
                 except (Exception, pytest.fail.Exception) as error:

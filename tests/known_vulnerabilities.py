@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-LOCKS = ("run", "test", "exporter", "image", "chart")
+LOCKS = ("run", "test", "exporter", "image", "build", "chart")
 #: Sources of reports that pip-audit knows, in the order in which they are asked.
 SOURCES = ("pypi", "osv")
 _PINNED = re.compile(r"^([a-z0-9._-]+)(?:\[[^]]*\])?==([^\s;]+)", re.MULTILINE)

@@ -276,24 +276,29 @@ def _steps_of(pattern: str | bytes, flags: int) -> Steps:
 
 #: A group that is repeated takes some of Python's stack each time.
 _STACK = 20_000
+#: A text of twice the length may cost this much more; 4 would be quadratic.
+LINEAR = 2.6
 
 
 def growth(pattern: str | bytes, flags: int, how: How, shape: tuple[str, str, str], pumps: int = 16) -> float:
     """By which factor the steps grow when the text of this shape doubles: 2 is linear, 4 quadratic, inf explodes.
 
-    The smaller of two doublings: a repeat with an upper limit (`{0,63}`) jumps once, where the text goes over it.
+    The smaller of two doublings: a repeat with an upper limit (`{0,63}`) jumps once, where the text goes over it. The second, which costs
+    most, is made only if the first was more than linear.
     """
     lead, pump, end = shape
     steps = _steps_of(pattern, flags)
     stack = sys.getrecursionlimit()
     sys.setrecursionlimit(_STACK)
     try:
-        small, middle, large = (steps.count(lead + pump * count + end, how) for count in (pumps, 2 * pumps, 4 * pumps))
+        small, middle = (steps.count(lead + pump * count + end, how) for count in (pumps, 2 * pumps))
+        if middle <= LINEAR * small:
+            return middle / small
+        return min(middle / small, steps.count(lead + pump * 4 * pumps + end, how) / middle)
     except TooManySteps:
         return float("inf")
     finally:
         sys.setrecursionlimit(stack)
-    return min(middle / small, large / middle)
 
 
 def worst(pattern: str | bytes, flags: int, how: How) -> tuple[float, tuple[str, str, str]]:

@@ -12,7 +12,8 @@ from typing import Any
 from celery import Celery, Task
 
 from tests.chaos.journal import BodyJournal
-from tests.chaos.pipeline import POISON, deaf
+from tests.chaos.pipeline import POISON
+from tests.deaths import deaf
 
 VISIBILITY_SECONDS = 60
 

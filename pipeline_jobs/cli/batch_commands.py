@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -30,6 +30,14 @@ def batch() -> None:
     """Batches."""
 
 
+def print_batches(found: Sequence[Batch], title: str, as_json: bool) -> None:
+    """Batches, or workflows, with the counts of their jobs. :param title: of the column with their ids."""
+    titles = (title, "STATUS", "TENANT", "WORKSPACE", "JOBS", *(status.value.upper() for status in JobStatus))
+    print_list(found, as_json, titles, lambda one: (
+        one.batch_id, one.status.value, one.tenant_id, one.workspace_id, one.total, *(one.counts[status] for status in JobStatus)
+    ))  # fmt: skip
+
+
 @batch.command("list")
 @click.option("--tenant", metavar="TENANT", help="Batches of this tenant.")
 @click.option("--workspace", metavar="WORKSPACE", help="Batches of this workspace; requires --tenant.")
@@ -38,11 +46,7 @@ def batch() -> None:
 @with_cell
 def list_batches(cell: Cell, tenant: str | None, workspace: str | None, limit: int, as_json: bool) -> None:
     """List batches, newest first."""
-    found = cell.batches.list(BatchQuery(tenant, workspace, limit)).items
-    titles = ("BATCH", "STATUS", "TENANT", "WORKSPACE", "JOBS", *(status.value.upper() for status in JobStatus))
-    print_list(found, as_json, titles, lambda one: (
-        one.batch_id, one.status.value, one.tenant_id, one.workspace_id, one.total, *(one.counts[status] for status in JobStatus)
-    ))  # fmt: skip
+    print_batches(cell.batches.list(BatchQuery(tenant, workspace, limit)).items, "BATCH", as_json)
 
 
 @batch.command("show")

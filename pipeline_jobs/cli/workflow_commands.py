@@ -8,7 +8,7 @@ from typing import IO, Any
 import click
 
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.cli.batch_commands import cancel_whole, say_cancelled
+from pipeline_jobs.cli.batch_commands import cancel_whole, print_batches, say_cancelled
 from pipeline_jobs.cli.console import (
     always_json,
     dry_run_option,
@@ -16,7 +16,6 @@ from pipeline_jobs.cli.console import (
     limit_option,
     note,
     print_json,
-    print_list,
     say,
     with_cell,
     yes_option,
@@ -26,7 +25,6 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import BatchQuery
 from pipeline_jobs.jobs.graph import mermaid
 from pipeline_jobs.jobs.workflows import NewNode, NewWorkflow
-from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 
 
@@ -79,11 +77,7 @@ def _node(fields: dict[str, Any]) -> NewNode:
 @with_cell
 def list_workflows(cell: Cell, tenant: str | None, workspace: str | None, limit: int, as_json: bool) -> None:
     """List workflows, newest first."""
-    found = cell.workflows.list(BatchQuery(tenant, workspace, limit)).items
-    titles = ("WORKFLOW", "STATUS", "TENANT", "WORKSPACE", "JOBS", *(status.value.upper() for status in JobStatus))
-    print_list(found, as_json, titles, lambda one: (
-        one.batch_id, one.status.value, one.tenant_id, one.workspace_id, one.total, *(one.counts[status] for status in JobStatus)
-    ))  # fmt: skip
+    print_batches(cell.workflows.list(BatchQuery(tenant, workspace, limit)).items, "WORKFLOW", as_json)
 
 
 @workflow.command("show")

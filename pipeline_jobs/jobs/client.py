@@ -155,8 +155,7 @@ class Client:
             raise InvalidInput("a job id has letters, digits, '.', '_' and '-'", field="job_id")
         with spans.root("submit"):
             job = self.prepare(new, job_id)
-        if start := self.registry.start_of(job.pipeline):
-            self.gate.check(start["schema"])
+        self.check_pools(job.pipeline)
         once = None
         if again is not None:
             job = job.evolve(
@@ -208,6 +207,11 @@ class Client:
         outputs = written(of_stages(old.outputs, stages[: stages.index(from_stage or stages[-1])]))
         fresh_from = from_stage or (stages[-1] if old.status is JobStatus.COMPLETED else None)
         return Again(old.job_id, from_stage, *outputs, fresh_from, old.parents or old.depends_on)
+
+    def check_pools(self, pipeline: str) -> None:
+        """:raises CellUpgrading: the pipeline needs pools, or runs in parts, and some processes know of none."""
+        if start := self.registry.start_of(pipeline):
+            self.gate.check(start["schema"])
 
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""

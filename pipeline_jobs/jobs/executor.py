@@ -197,13 +197,13 @@ class _Attempt:
                 publish = refuse_to_publish if job.part else self._files.publish
                 context = context_of(job, workdir, self._settings, run, publish, kept.log)
                 run.limit = context.limit
-                context.fan_out = FanOut(self._store, self._artifacts, job, pipeline)
+                context.fan_out = FanOut(self._store, self._artifacts, job, pipeline, judge)
                 context.open_upload, context.copy_out, context.parents = self._open_upload, self._copies.copy, self._parents
                 if self._links:
                     context.signal_url = self._links.of(job)
                 context.spend = spender(self._store, self._settings, job)
                 if len(pipeline.stages) > 1 or pipeline.stages[0].version:
-                    self._keeper = self._keeper_of(pipeline, workdir)
+                    self._keeper = self._keeper_of(pipeline, workdir, judge)
                 with context.closing:
                     result = self._result(pipeline, context, judge)
                 stored = self._kept(result)
@@ -233,15 +233,15 @@ class _Attempt:
         ended = self._end(JobStatus.COMPLETED, result=stored, last=last)
         return replace(ended, result=result.handed_on(stored)) if ended.ending is Ending.COMPLETED else ended
 
-    def _keeper_of(self, pipeline: Pipeline, workdir: Path) -> Keeper:
+    def _keeper_of(self, pipeline: Pipeline, workdir: Path, judge: Judge) -> Keeper:
         if self._job.part:
-            return PartKeeper(self._store, self._artifacts, self._job, workdir, pipeline, self._settings.hop_bytes)
+            return PartKeeper(self._store, self._artifacts, self._job, workdir, pipeline, self._settings.hop_bytes, judge)
         reuse, most, hop = (
             Reuse(self._job, pipeline, self._settings, self._parents),
             self._settings.keep_stage_bytes,
             self._settings.hop_bytes,
         )
-        return Keeper(self._store, self._artifacts, self._job, workdir, most, pipeline, reuse, hop)
+        return Keeper(self._store, self._artifacts, self._job, workdir, most, pipeline, reuse, hop, judge)
 
     def _kept(self, result: Result) -> Mapping[str, Any]:
         """Put the result where it belongs. The run is over and good: that it cannot be written is no fault of the job's.
@@ -302,7 +302,7 @@ class _Attempt:
         job = self._job
         if refused := self._cannot_go_on(hop.stage, hop.context):
             return refused
-        became = patiently(lambda: self._store.advance(job.job_id, job.fence, hop.stage.pool, hop.text))
+        became = patiently(lambda: self._store.advance(job.job_id, job.fence, hop.stage.pool, hop.text, stage=hop.stage.name))
         self._discard()
         return gone_back(became, hop.text)
 

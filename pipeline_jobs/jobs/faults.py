@@ -6,6 +6,7 @@ machine is asked, at that moment and before the run's files go: can it write to 
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -37,6 +38,9 @@ LOOK_SECONDS = 2.0
 LOOK_SHARE = 0.05
 #: Whatever becomes of this machine, it does not bring these about: they are about the request, or about what another machine answered.
 OF_THE_JOB = (RequestError, BadParameters, SourceForbidden, SourceNotFound, SourceTooLarge, SourceEmpty)
+
+#: What a disk says that is full or broken, and a process that has too many files open. It may be over by the time somebody looks.
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 _CHUNK = bytes(1 << 16)
 
@@ -70,6 +74,18 @@ class Judge:
         if reason is None and isinstance(error, PublishError | StageTimeout):
             reason = self.artifacts_fault()
         if reason is not None:
+            raise MachineFault(reason) from error
+
+    def judge_reading(self, error: Exception) -> None:
+        """The same of an error that met who brought a kept output back. Return if the output is lost: its stage runs again.
+
+        :raises MachineFault: it is there, and this machine cannot have it now.
+        """
+        self.judge(error)
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+            raise MachineFault(f"a kept output cannot be brought back: {error.strerror}") from error
+        # A file that is not there and one that is damaged are lost. Of others the artifact store is asked.
+        if not isinstance(error, FileNotFoundError | ValueError) and (reason := self.artifacts_fault()):
             raise MachineFault(reason) from error
 
     def artifacts_fault(self) -> str | None:

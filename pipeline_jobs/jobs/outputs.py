@@ -27,6 +27,7 @@ import structlog
 from pipeline_jobs.exceptions import InvalidInput, MachineFault, PublishError, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, dumps
+from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.reuse import Reuse
 from pipeline_jobs.pipelines import DEGRADED, Pipeline, Stage
 from pipeline_jobs.stage import HopFailed
@@ -111,14 +112,16 @@ class Keeper:
         pipeline: Pipeline,
         reuse: Reuse | None = None,
         hop_bytes: int = 0,
+        judge: Judge | None = None,
     ) -> None:
         """
         :param most_bytes: of a stage's output; what is larger, and all that comes after it, is not kept. 0: nothing is.
         :param hop_bytes: the same of a stage behind which one of another pool comes; without it the job cannot go on there.
         :param reuse: says which outputs are shared with other jobs; None: none.
+        :param judge: says of an error whether an output that cannot be brought back is lost; None: it is.
         """
         self._store, self._artifacts, self._job, self._workdir, self._most = store, artifacts, job, workdir, most_bytes
-        self._last, self._reuse = pipeline.stages[-1].name, reuse
+        self._last, self._reuse, self._judge = pipeline.stages[-1].name, reuse, judge
         self._names, self._border, self._hop_bytes = [stage.name for stage in pipeline.stages], pipeline.border, hop_bytes
         self._lack: HopFailed | MachineFault | None = None
         self._earlier = read(job.outputs)
@@ -136,7 +139,10 @@ class Keeper:
 
     def restore(self, stage: Stage) -> Mapping[str, Any] | None:
         """The data of a stage that need not run, its files in their places; None: it must run, and so must all that follow and that no
-        other job has given."""
+        other job has given.
+
+        :raises MachineFault: the output is there, and this machine cannot have it now.
+        """
         one = self._earlier.pop(0) if self._earlier else None
         data = self.bring(one) if one is not None and one.stage == stage.name else None
         if data is None:
@@ -164,11 +170,13 @@ class Keeper:
         return data
 
     def bring(self, one: Output) -> Mapping[str, Any] | None:
-        """Put the files of an output in their places. :return: its data; None: some of it is not there."""
+        """Put the files of an output in their places. :return: its data; None: some of it is lost. :raises MachineFault:"""
         try:
             data = one.data if one.kept is None else json.loads(self._read(one.kept))
             self._fetch(one.files)
         except Exception as error:  # each fsspec back end has errors of its own, and none of them is the job's
+            if self._judge:
+                self._judge.judge_reading(error)
             logger.info("a kept output is missing, so the stage runs again", stage=one.stage, error=str(error))
             return None
         self._outputs.append(one)

@@ -19,6 +19,7 @@ from pipeline_jobs.exceptions import BadParameters, InvalidInput, LeaseLost, Mac
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, dumps
 from pipeline_jobs.jobs import patience
+from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper, Output, blob_path, named
 from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.stage import MAX_INPUT, MAX_PARTS, Map, Part, PartError, PartsLost, PartTooLarge, Split, Stage, TooManyParts
@@ -70,16 +71,25 @@ class PartKeeper(Keeper):
 
     small = MAX_RESULT
 
-    def __init__(self, store: Store, artifacts: ArtifactStore, job: Job, workdir: Path, pipeline: Pipeline, most_bytes: int) -> None:
-        super().__init__(store, artifacts, job, workdir, most_bytes, pipeline, hop_bytes=most_bytes)
+    def __init__(
+        self,
+        store: Store,
+        artifacts: ArtifactStore,
+        job: Job,
+        workdir: Path,
+        pipeline: Pipeline,
+        most_bytes: int,
+        judge: Judge | None = None,
+    ) -> None:
+        super().__init__(store, artifacts, job, workdir, most_bytes, pipeline, hop_bytes=most_bytes, judge=judge)
         self._last, self._border, self._on = "", len(pipeline.stages), True
 
 
 class FanOut:
     """How a run of a job does a stage in parts: `context.fan_out`."""
 
-    def __init__(self, store: Store, artifacts: ArtifactStore, job: Job, pipeline: Pipeline) -> None:
-        self._store, self._artifacts, self._job, self._pipeline = store, artifacts, job, pipeline
+    def __init__(self, store: Store, artifacts: ArtifactStore, job: Job, pipeline: Pipeline, judge: Judge) -> None:
+        self._store, self._artifacts, self._job, self._pipeline, self._judge = store, artifacts, job, pipeline, judge
 
     def __call__(self, context: JobContext) -> Mapping[str, Any] | None:
         """What the join gives. :raises Split: there are parts, which must run before."""
@@ -126,7 +136,8 @@ class FanOut:
         if isinstance(row, dict):
             return PartError(row["code"], row["message"])
         given = Output(*row[-1]) if len(row) == 2 else None
-        found = Keeper(self._store, self._artifacts, self._job, folder, 0, self._pipeline).bring(given) if given else None
+        keeper = Keeper(self._store, self._artifacts, self._job, folder, 0, self._pipeline, judge=self._judge)
+        found = keeper.bring(given) if given else None
         if found is None:
             raise PartsLost(f"what part {number} gave is not there")
         return found

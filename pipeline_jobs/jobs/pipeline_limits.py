@@ -73,9 +73,13 @@ def declare_max_concurrent_jobs(store: Store, settings: Settings) -> None:
         _declare(store, DEFAULT, settings.max_concurrent_jobs, "PIPELINE_MAX_CONCURRENT_JOBS")
     for pool, cap in settings.pool_caps.items():
         _declare(store, pool, cap, "PIPELINE_POOL_CAPS")
+    if "pool_caps_setting" in settings.model_fields_set:
+        for pool in store.pools():
+            if pool != DEFAULT and pool not in settings.pool_caps:
+                _declare(store, pool, None, "PIPELINE_POOL_CAPS")
 
 
-def _declare(store: Store, pool: str, cap: int, setting: str) -> None:
+def _declare(store: Store, pool: str, cap: int | None, setting: str) -> None:
     before = store.set_max_concurrent_jobs(cap, pool)
     if before not in (None, cap):
         logger.warning("the maximum number of concurrent jobs was changed", setting=setting, pool=shown(pool), before=before, now=cap)

@@ -14,8 +14,9 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import IdTaken, JobNotEnded, UnknownJob
 from pipeline_jobs.job import FOR_POOLS, NewJob
 from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.pool_gate import CellUpgrading
 from pipeline_jobs.pipelines import Pipeline, Stage, register
-from pipeline_jobs.pools.pool_names import ANYWHERE
+from pipeline_jobs.pools.pool_names import ANYWHERE, DEFAULT
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import load
 from pipeline_jobs.store.pool_figures import heartbeat_of, last_canary, note_canary
@@ -48,8 +49,17 @@ class Canary:
     def run_once(self) -> dict[str, int]:
         """:return: `{"returned": 1 if the last one completed, "sent": 1}`; of several pools with workers the sums."""
         pools = [pool.pool for pool in load(self.client.store).pools if not pool.pool or pool.slots]
-        done = [self._run_in(pool) for pool in pools]
+        done = [self._run_in(pool) for pool in self._reached(pools)]
         return {"returned": sum(returned for returned, _ in done), "sent": sum(sent for _, sent in done)}
+
+    def _reached(self, pools: list[str]) -> list[str]:
+        """Beside processes that know of no pools only `default` is."""
+        try:
+            if any(pools):
+                self.client.gate.check()
+        except CellUpgrading:
+            return [DEFAULT]
+        return pools
 
     def _run_in(self, pool: str) -> tuple[int, int]:
         # The id follows from the tick: two beats, or a tick that came twice, send one canary.

@@ -213,14 +213,14 @@ def _store(store: Store, settings: Settings) -> Iterator[Found]:
 
 
 def _load(now: Load) -> Iterator[Found]:
-    # One that was lost a moment ago may have left its word behind.
-    paused = {worker: why for worker, why in now.paused.items() if worker in now.slots}
+    paused = now.paused
     drained = [worker for worker, slots in now.slots.items() if not slots and worker not in paused]
-    if len(now.slots) == len(paused) + len(drained):
-        yield Found("workers_away", _count(now.slots, "worker is live", "workers are live, and none takes jobs"))
+    here = now.default.slots
+    if all(worker in paused or worker in drained for worker in here):
+        yield Found("workers_away", _count(here, "worker is live", "workers are live, and none takes jobs"))
     yield from _each("worker_paused", paused)
     yield from _each("worker_drained", dict.fromkeys(drained, "it has left the queue `jobs`"))
-    yield from _each("worker_limited", {worker: text for worker, text in now.warnings.items() if worker in now.slots})
+    yield from _each("worker_limited", now.warnings)
 
 
 def _duties(store: Store, settings: Settings, known: Sequence[Process], now: int) -> Iterator[Found]:

@@ -147,8 +147,8 @@ def _workers(store: Store, settings: Settings, now: Load) -> str | None:
     here = now.default
     if not here.slots:
         return "no live worker consumes the queue `jobs`"
-    if len(here.slots) <= len(paused := {worker: why for worker, why in now.paused.items() if worker in here.slots or not now.pools[1:]}):
-        return f"every live worker is paused: {_by_worker(paused)}"
+    if len(here.slots) <= len(here.paused):
+        return f"every live worker is paused: {_by_worker(here.paused)}"
     return _canary(store, settings, busy=here.leases >= here.capacity)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from pipeline_jobs.pools.pool_names import check
 from pipeline_jobs.starting import HistorySettings
 from pipeline_jobs.starting import setting as _setting
 
@@ -27,6 +28,8 @@ class PoolSettings(HistorySettings):
 
     @cached_property
     def pool_caps(self) -> dict[str, int]:
-        """Of each pool that has one."""
-        pairs = (one.partition("=") for one in self.pool_caps_setting.split(",") if one)
-        return {name: int(cap) for name, _, cap in pairs}
+        """Of each pool that has one. :raises ConfigurationError: a name that no pool may have."""
+        caps = {name: int(cap) for name, _, cap in (one.partition("=") for one in self.pool_caps_setting.split(",") if one)}
+        for name in caps:
+            check(name, "PIPELINE_POOL_CAPS")
+        return caps

@@ -16,6 +16,7 @@ import structlog
 
 from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import InvalidInput, StoreUnavailable, TryLater
+from pipeline_jobs.jobs.pool_gate import CellUpgrading
 from pipeline_jobs.schedules.schedule import CatchUp, Schedule
 from pipeline_jobs.schedules.schedule_store import Fired, Skip
 from pipeline_jobs.schedules.scheduler import CHUNK, Scheduler, due_slots
@@ -62,6 +63,13 @@ class Fire:
         return counts
 
     def _look_at(self, schedule_id: str, counts: dict[str, int]) -> None:
+        """Its slots wait while its pipeline needs pools of which not all processes know."""
+        try:
+            self._fire_due(schedule_id, counts)
+        except CellUpgrading as error:
+            logger.warning("a schedule waits for an upgrade", seldom=True, schedule_id=schedule_id, error=error.message)
+
+    def _fire_due(self, schedule_id: str, counts: dict[str, int]) -> None:
         kept = self.scheduler.kept
         while (schedule := kept.get(schedule_id)) is not None:
             now = kept.now()
@@ -107,6 +115,7 @@ class Fire:
                 with spans.root("fire"):
                     cell = self.scheduler.client.settings.cell
                     job = self.scheduler.job_of(schedule, job_id_of(schedule.schedule_id, slot, draw, cell))
+                self.scheduler.client.check_pools(job.pipeline)
             except InvalidInput as error:
                 logger.warning("the job of a schedule is no longer accepted", schedule_id=schedule.schedule_id, error=error.message)
                 return kept.fire(schedule, slot, None, nonce, skip=INVALID)

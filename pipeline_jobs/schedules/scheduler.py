@@ -181,6 +181,7 @@ class Scheduler:
         while True:
             schedule = self.get(schedule_id)
             job = self.job_of(schedule, new_job_id(self.client.settings.cell))
+            self.client.check_pools(job.pipeline)
             fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=once, sender=sender)
             if fired.job is not None:
                 self._noted(actor, "run", schedule, job_id=fired.job.job_id)

@@ -32,10 +32,16 @@ class Load:
     oldest_seconds: float | None
     #: `default`, and the others.
     pools: list[PoolFigures]
-    #: Live workers that take no jobs now, each with why.
-    paused: dict[str, str]
-    #: What an operator should know of live workers.
-    warnings: dict[str, str]
+
+    @property
+    def paused(self) -> dict[str, str]:
+        """Live workers that take no jobs now, each with why."""
+        return {worker: why for pool in self.pools for worker, why in pool.paused.items()}
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """What an operator should know of live workers."""
+        return {worker: text for pool in self.pools for worker, text in pool.warnings.items()}
 
     @property
     def default(self) -> PoolFigures:
@@ -70,12 +76,10 @@ def load(store: Reader, tenant_id: str | None = None) -> Load:
         pipe.zcard(keys("tenant_status", CANARY_TENANT, JobStatus.RUNNING))
         # One canary is on its way at a time: the oldest job that is none is among the first of these.
         pipe.zrange(index(JobStatus.QUEUED), 0, MOST_CANARIES, withscores=True)
-        pipe.hgetall(keys("paused"))
-        pipe.hgetall(keys("warnings"))
         # The server's clock, by which workers are announced: this process's may be wrong.
         pipe.time()
         names = ask(store, pipe)
-        queued, running, canaries, singing, first, paused, warnings, (seconds, micros), *of_pools = pipe.execute()
+        queued, running, canaries, singing, first, (seconds, micros), *of_pools = pipe.execute()
     now = seconds + micros / 1_000_000
     if tenant_id is None:
         queued, running = queued - len(canaries), running - singing
@@ -85,8 +89,6 @@ def load(store: Reader, tenant_id: str | None = None) -> Load:
         running=running,
         oldest_seconds=max(0.0, now - first[0][1] / 1_000_000) if first else None,
         pools=read(names, of_pools, now * 1000),
-        paused=paused,
-        warnings=warnings,
     )
 
 
@@ -188,11 +190,10 @@ def scrape(store: Runner) -> Scrape:
         pipe.smembers(keys("named"))
         pipe.mget(*(keys("heartbeat", duty) for duty in ("canary", *DUTIES)))
         pipe.zrange(keys("schedules_due"), 0, 0, withscores=True)
-        for table in ("paused", "warnings", "pipelines"):
-            pipe.hgetall(keys(table))
+        pipe.hgetall(keys("pipelines"))
         pipe.zcount(keys("apis"), now, "+inf")
         asked = ask(store, pipe)
-        counters, names, beats, due, paused, warnings, pipelines, apis, *of_pools = pipe.execute()
+        counters, names, beats, due, pipelines, apis, *of_pools = pipe.execute()
     pools = [_with_reasons(pool, waiting) for pool in read(asked, of_pools, now)]
     canary, *ages = (None if beat is None else _age(now, beat) for beat in beats)
     return Scrape(
@@ -200,7 +201,7 @@ def scrape(store: Runner) -> Scrape:
         names=names,
         reasons=_by_reason(waiting.reasons),
         pools=pools,
-        workers=[_worker(worker, pool, paused, warnings) for pool in pools for worker in pool.slots],
+        workers=[_worker(worker, pool) for pool in pools for worker in pool.slots],
         pipelines=_pipelines(pipelines),
         apis=apis,
         ready_seconds=_age(now, waiting.since),
@@ -282,15 +283,15 @@ def server(store: Reader) -> Server:
     )
 
 
-def _worker(worker: str, pool: PoolFigures, paused: Mapping[str, str], warnings: Mapping[str, str]) -> WorkerFigures:
+def _worker(worker: str, pool: PoolFigures) -> WorkerFigures:
     return WorkerFigures(
         worker=worker,
         pool=pool.pool,
         kind=pool.kinds.get(worker, ""),
         slots=pool.slots[worker],
         running=pool.running[worker],
-        paused=paused.get(worker, ""),
-        warning=warnings.get(worker, ""),
+        paused=pool.paused.get(worker, ""),
+        warning=pool.warnings.get(worker, ""),
     )
 
 

@@ -157,6 +157,7 @@ KEYS: dict[str, Key] = {
     "classes": Key("classes@", "hash class->`1;X;Y;`", "Schema and pipelines that a class of workers knows (``: those that do not say)."),
     "fleet": Key("fleet@", "string", "What the only class of the live workers knows; `*`: there are several; empty: it does not say."),
     "max_concurrent_jobs": Key("max_concurrent_jobs@", "int", "The cap of a pool. Set as a process starts that has the setting."),
+    "pool_turn": Key("pool_turn", "string", "The pool that was last given a job under a limit that counts over all pools."),
     "pools": Key("pools", "string X Y", "The names of the pools besides `default` that there ever were, in no order."),
     "order": Key("order", "int", "The last `order` given out (microseconds)."),
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),

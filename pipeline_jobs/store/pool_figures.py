@@ -28,6 +28,9 @@ class PoolFigures:
     slots: dict[str, int]
     running: dict[str, int]
     kinds: dict[str, str]
+    #: Which of them take no jobs, and why; and what an operator should know of others.
+    paused: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
     #: Why jobs wait in it for a slot, and how many for each reason. Of `default` empty, in a cell without other pools: all do.
     reasons: dict[str, int] = field(default_factory=dict)
     #: How long the first of those has been waiting that no limit of its tenant or pipeline holds back, in seconds; 0: there is none.
@@ -42,7 +45,7 @@ class PoolFigures:
 
 
 #: How many commands `ask` sends for a pool.
-COMMANDS = 8
+COMMANDS = 10
 
 
 def heartbeat_of(pool: str) -> str:
@@ -79,7 +82,7 @@ def ask(store: Reader, pipe: Any) -> list[str]:
         pipe.mget(keys("capacity"), keys("max_concurrent_jobs"))
         pipe.zrange(keys("workers"), 0, -1, withscores=True)
         pipe.get(keys("heartbeat", heartbeat_of(name)))
-        for table in ("slots", "running", "class_of"):
+        for table in ("slots", "running", "class_of", "paused", "warnings"):
             pipe.hgetall(keys(table))
     return names
 
@@ -93,11 +96,11 @@ def _each(names: Sequence[str], replies: Sequence[Any], now_ms: float) -> Iterat
     for number, name in enumerate(names):
         leases, hinted, (capacity, cap), announced, sang, *tables = replies[number * COMMANDS : (number + 1) * COMMANDS]
         live = [worker for worker, until in announced if until >= now_ms]
-        slots, running, kinds = ({worker: table[worker] for worker in live if worker in table} for table in tables)
+        # One that was lost a moment ago may have left its word behind.
+        slots, running, kinds, paused, warnings = ({worker: table[worker] for worker in live if worker in table} for table in tables)
         most, age = int(cap) if cap else None, max(0.0, (now_ms - float(sang)) / 1000) if sang else None
-        yield PoolFigures(
-            name, leases, hinted, int(capacity or 0), most, _numbers(slots, live), _numbers(running, live), kinds, canary_seconds=age
-        )
+        counts = _numbers(slots, live), _numbers(running, live)
+        yield PoolFigures(name, leases, hinted, int(capacity or 0), most, *counts, kinds, paused, warnings, canary_seconds=age)
 
 
 def _numbers(table: Mapping[str, str], live: Sequence[str]) -> dict[str, int]:

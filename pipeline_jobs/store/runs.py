@@ -116,12 +116,13 @@ class Runs(Duties):
         reply = self.run("park", id=job_id, fence=fence, name=name, timeout=timeout, otherwise=otherwise, message=message, pool=pool)
         return FULL if reply.status == FULL else ended(reply.status)
 
-    def advance(self, job_id: str, fence: int, pool: str, message: str) -> JobStatus | None:
+    def advance(self, job_id: str, fence: int, pool: str, message: str, *, stage: str) -> JobStatus | None:
         """Let a running job wait for a slot of another pool, on the same attempt.
 
-        :param message: what is told to whoever looks at the job. :return: its status now; None: this run has no say.
+        :param message: what is told to whoever looks at the job. :param stage: that comes next.
+        :return: its status now; None: this run has no say.
         """
-        return ended(self.run("advance", id=job_id, fence=fence, pool=pool, message=message).status)
+        return ended(self.run("advance", id=job_id, fence=fence, pool=pool, message=message, stage=stage).status)
 
     def stage_parts(self, job_id: str, fence: int, first: int, inputs: Sequence[str], blobs: str) -> bool:
         """Write inputs of a job's parts, in order, from number `first` on. :return: False: this run has no say."""

@@ -261,8 +261,11 @@ class Store(Runs):
         """
         self.run("set_pipeline_cap", pipeline=pipeline, most=cap, which="own" if declared else "cap")
 
-    def set_max_concurrent_jobs(self, cap: int, pool: str = "") -> int | None:
-        """Set a pool's cap. It acts on the backlog at once; what runs goes on. :return: what it was; None: nobody had set it."""
+    def set_max_concurrent_jobs(self, cap: int | None, pool: str = "") -> int | None:
+        """Set a pool's cap (None: it has none). It acts on the backlog at once; what runs goes on.
+
+        :return: what it was; None: nobody had set it.
+        """
         before = self.run("set_max_concurrent_jobs", most=cap, pool=pool).before
         return int(before) if before else None
 
@@ -371,6 +374,7 @@ class Store(Runs):
             self.client.delete(*(keys("recent") for keys in self.keys_of_pools()))
             for keys in self.keys_of_pools():
                 self.client.srem(keys("waiting"), tenant_id)
+                self.client.zrem(keys("parked"), tenant_id)
                 self._forget_blocked(keys, tenant_id)
             self.client.hdel(self.keys("limits"), tenant_id)
             self.client.zrem(self.keys("tenants"), tenant_id)

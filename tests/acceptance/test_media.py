@@ -201,7 +201,7 @@ def test_one_post_gives_all_outputs_of_a_preset_and_others_can_read_them(
 
 def test_a_second_job_for_the_same_film_pays_for_fetching_and_publishing_only(stack: Stack, media: str) -> None:
     jobs = []
-    for url in (f"{media}/harbor.wav", f"{media}/harbor.wav?again"):
+    for url in (f"{media}/sentence.wav", f"{media}/sentence.wav?again"):
         job = stack.submit(pipeline="media", url=url, quality="144p", tenant_id="twice")
         jobs.append(stack.until_status(job.job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=120))
     first, second = (job.result for job in jobs)

@@ -8,17 +8,13 @@ for the real ones in later commands.
 from __future__ import annotations
 
 import base64
-import functools
-import http.server
 import json
 import queue
 import re
 import shlex
-import shutil
 import string
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +27,7 @@ from standardwebhooks import Webhook
 
 from pipeline_jobs.states import JobStatus
 from tests.acceptance.conftest import stacks_on
+from tests.acceptance.films import folder_of, serving, short_film
 from tests.bodies import MODULE
 from tests.conftest import running_server, settings_on
 from tests.stack import ROOT, Api, Stack, environment
@@ -135,32 +132,28 @@ class Reader:
                     self.ids[value] = real[name]
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the test's own output is enough."""
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The beginning of the sample: the words of all of it, and its pictures, cost each page that has it made twice as much."""
+    return short_film(tmp_path_factory.mktemp("film") / "film.mp4")
 
 
 @pytest.fixture
-def samples() -> Iterator[str]:
-    """The address of the samples, as `make run` serves them."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(ROOT / "samples")))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, film: bytes) -> Path:
     """Where the reader sits: the files that the commands name are there."""
     folder = tmp_path / "reader"
     (folder / "samples").mkdir(parents=True)
-    shutil.copy(ROOT / "samples" / "welcome.mp4", folder / "samples")
-    shutil.copy(ROOT / "samples" / "welcome.mp4", folder / "talk.mp4")
+    for name in ("samples/welcome.mp4", "talk.mp4"):
+        (folder / name).write_bytes(film)
     (folder / "part").write_bytes(b"12 bytes now")
     return folder
+
+
+@pytest.fixture
+def samples(folder: Path) -> Iterator[str]:
+    """The address of the samples, as `make run` serves them."""
+    with serving(folder_of(folder / "samples")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from itertools import chain
 
 from pipeline_jobs.store.store import Store
 from tests.chaos.faults import Done
-from tests.chaos.journal import KILLS, Body
+from tests.chaos.journal import HOP, KILLS, Body
 from tests.chaos.processes import Incarnation
 
 #: Two clocks are read on either side of a line: of what is told as later than it was, in seconds.
@@ -102,9 +102,13 @@ def crashes(histories: Mapping[str, Sequence[Sequence[object]]], real: Callable[
 
 def _of_job(job_id: str, log: Sequence[Sequence[object]], real: Callable[[float], float], bodies: Sequence[Body]) -> Iterator[Crash]:
     claims = [real(float(str(line[1]))) for line in log if line[0] == "started"]
-    claimed = 0.0
+    claimed, left = 0.0, list(bodies)
     for line in log:
         kind, at, why = line[0], real(float(str(line[1]))), line[6] if len(line) > 6 else ""
+        if kind == "requeued" and why == HOP:
+            # A run that went on in another pool, as its log says, is not the one that crashed, however short it was.
+            hopped = next((body for body in left if body.over == HOP), None)
+            left = [body for body in left if body is not hopped]
         if kind == "started":
             claimed = at
         last = kind == "failed" and why == "worker_lost"
@@ -113,7 +117,7 @@ def _of_job(job_id: str, log: Sequence[Sequence[object]], real: Callable[[float]
             following = min((one for one in claims if one > at - TOLERANCE and one > claimed), default=float("inf"))
             of_run = [
                 body
-                for body in bodies
+                for body in left
                 if claimed - TOLERANCE <= body.started <= at + TOLERANCE and abs(body.started - claimed) <= abs(following - body.started)
             ]
             body = min(of_run, key=lambda one: abs(one.started - claimed), default=None)

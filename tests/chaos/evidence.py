@@ -83,10 +83,14 @@ class Evidence:
 
     @property
     def ends(self) -> dict[str, Sequence[Heard]]:
-        """How each job of now was heard to end. What follows in a canvas has a result before it is a job, and perhaps never is one."""
-        removed = self.removed
+        """How each job of now was heard to end. What follows in a canvas has a result before it is a job, and perhaps never is one.
+
+        Where the client broke off as it sent a canvas, nobody knows the ids of that: then it can only have failed, and never ran.
+        """
+        removed, known = self.removed, {*self.records, *self.accepted, *self.purged, *(body.job_id for body in self.bodies)}
         promised = {job_id for line in self.client if line["what"] == "canvas" for job_id in line["ids"]} - set(self.records)
         of_now = {job_id: [one for one in heard if one.at > removed.get(job_id, 0.0)] for job_id, heard in self.heard.items()}
+        promised |= {job_id for job_id, heard in of_now.items() if job_id not in known and {one.status for one in heard} == {"failed"}}
         return {job_id: heard for job_id, heard in of_now.items() if heard and job_id not in promised}
 
 

@@ -5,9 +5,7 @@ A line when the body starts and one when it is over, however it is over. A start
 
 from __future__ import annotations
 
-import ctypes
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,15 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import StageError
-from pipeline_jobs.jobs.run import INTERRUPT
 from pipeline_jobs.pipelines import Pipeline, RetryPolicy, Stage, register
 from tests.chaos import full
 from tests.chaos.journal import AT, HOP, KILLS, MARK, BodyJournal
+from tests.deaths import DEATHS, deaf
 
 #: The longest nap between two words of progress, in seconds.
 NAP_SECONDS = 0.05
-#: What a job that runs out of memory may take beyond what its process has, in bytes.
-SPARE_BYTES = 64 * 1024 * 1024
 ARTIFACT = "said.txt"
 
 #: The run of this process that wrote its start last.
@@ -114,15 +110,6 @@ def _work(context: JobContext, seconds: float) -> None:
         time.sleep(min(left, NAP_SECONDS))
 
 
-def deaf(seconds: float) -> None:
-    """Work that no word and no signal but SIGKILL ends."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {INTERRUPT})
-    try:
-        time.sleep(seconds)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {INTERRUPT})
-
-
 def _first_time(context: JobContext) -> bool:
     """Whether this job has not been here before, in any process."""
     folder = context.settings.data_dir / "failed-once"
@@ -151,30 +138,9 @@ def _its_worker() -> int | None:
     return parent if f"{MARK}={os.environ.get(MARK)}".encode() in environment else None
 
 
-def _kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _segfault() -> None:
-    ctypes.string_at(0)
-
-
-def _memory() -> None:
-    """Take memory until there is no more, then end as a C++ library does that cannot have what it needs."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + SPARE_BYTES, hard))
-    taken = []
-    try:
-        while True:
-            taken.append(bytearray(1024 * 1024))
-    except MemoryError:
-        os.abort()
-
-
 #: How a job kills its own process. One that kills its worker does so first, and then goes as well.
 WORKER = "worker"
-POISON = {"kill": _kill, "segfault": _segfault, "memory": _memory, WORKER: _kill}
+POISON = {**DEATHS, WORKER: DEATHS["kill"]}
 
 #: Most jobs of `CAPPED` that run at once.
 CAP = 2

@@ -73,6 +73,16 @@ def test_changes_of_pools_are_read_from_the_events_and_are_no_crashes() -> None:
     assert [(one.claimed, one.at) for one in crashes({"ja": log}, lambda ms: ms / 1000, [])] == [(3.0, 4.0)]
 
 
+def test_a_run_that_has_gone_on_in_another_pool_is_not_the_one_that_crashed() -> None:
+    """It was so short that it began within the tolerance of the next claim."""
+    log: list[list[object]] = [
+        ["started", 1000, 1], ["requeued", 1150, 1, 0, "", "", "hop"], ["started", 1200, 1], ["requeued", 1700, 1, 0, "", "", "crash"],
+    ]  # fmt: skip
+    short = Body("ja", 1, 10, "x:g1:1", 1.02, over="hop", over_at=1.14)
+    assert [one.body for one in crashes({"ja": log}, lambda ms: ms / 1000, [short])] == [None]
+    assert [one.body for one in crashes({"ja": log[2:]}, lambda ms: ms / 1000, [short])] == [short]
+
+
 def test_each_segment_is_due_once_and_one_that_came_to_its_end_twice_is_repeated() -> None:
     seen = executions(pooled("ja", BEFORE, WORK, AFTER))
     assert (seen.total, seen.again, seen.repeated, seen.unaccounted) == (3, 0, 0, 0)

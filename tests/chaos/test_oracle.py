@@ -97,6 +97,12 @@ def test_two_ends_are_found_both_ways(evidence: Evidence) -> None:
     assert judge(evidence).violations["ended twice"] != []
 
 
+@pytest.mark.parametrize(("status", "is_broken"), [("failed", False), ("completed", True)])
+def test_the_end_of_what_nobody_knows_is_that_of_a_canvas_that_broke_off_if_it_failed(status: str, is_broken: bool) -> None:
+    verdict = judge(replace(CLEAN, heard={"of a chord": [Heard(status, 2.0)]}))
+    assert bool(verdict.violations["ended otherwise than was heard"]) is is_broken
+
+
 def test_a_cancel_that_was_told_to_have_won_must_have_won() -> None:
     told = [*CLEAN.client, {"what": "cancel", "job_id": "ja", "status": "cancelled", "requested": True}]
     assert judge(replace(CLEAN, client=told)).violations["cancelled and yet not cancelled"] != []

@@ -21,6 +21,11 @@ IMAGES = {
     "PYTHON_IMAGE": "standin-python", "STORE_IMAGE": "standin-services", "NGINX_IMAGE": "standin-services",
     "PROMETHEUS_IMAGE": "standin-services",
 }  # fmt: skip
+#: With the headers of Python, as Docker's own image of it has them.
+_PYTHON = """FROM standin-debian
+RUN apt-get update && apt-get download "lib$(basename "$(realpath /usr/bin/python3)")-dev" && dpkg -x libpython*.deb /tmp/headers \
+    && cp -r /tmp/headers/usr/include /usr/ && rm -rf /tmp/headers libpython*.deb /var/lib/apt/lists/*
+"""
 _SERVICES = """FROM standin-python
 RUN apt-get update && apt-get install -y --no-install-recommends valkey-server nginx-light prometheus wget && rm -rf /var/lib/apt/lists/*
 RUN printf '#!/bin/sh\\nchown valkey:valkey /data\\nexec setpriv --reuid=valkey --regid=valkey --clear-groups "$@"\\n' \
@@ -72,7 +77,7 @@ class Engine:
 
 def build(engine: Engine) -> dict[str, str]:
     """Make them, unless they are there. :return: the variables for compose."""
-    if not engine.has("standin-python"):
+    if not engine.has("standin-debian"):
         root = engine.folder / "root"
         if not (root / "usr/bin/python3").exists():
             sources = "".join(file.read_text() for file in Path("/etc/apt").rglob("*") if file.suffix in (".sources", ".list"))
@@ -88,7 +93,8 @@ def build(engine: Engine) -> dict[str, str]:
         (root / "usr/bin/python").unlink(missing_ok=True)
         (root / "usr/bin/python").symlink_to("python3")
         with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
-            subprocess.run(["docker", "import", "-", "standin-python"], stdin=tar.stdout, check=True, stdout=subprocess.DEVNULL)
-    if not engine.has("standin-services"):
-        engine.run("build", "--network=host", "-t", "standin-services", "-", text=_SERVICES)
+            subprocess.run(["docker", "import", "-", "standin-debian"], stdin=tar.stdout, check=True, stdout=subprocess.DEVNULL)
+    for name, text in (("standin-python", _PYTHON), ("standin-services", _SERVICES)):
+        if not engine.has(name):
+            engine.run("build", "--network=host", "-t", name, "-", text=text)
     return IMAGES

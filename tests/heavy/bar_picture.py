@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import http.server
 import io
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.acceptance.test_pages import Quiet
+from tests.acceptance.films import Quiet, serving
 from tests.browser import visit
 from tests.stack import ROOT, Stack
 from tests.waiting import until
@@ -57,13 +55,8 @@ class Film:
 
 @pytest.fixture
 def samples() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(ROOT / "samples")))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(functools.partial(Quiet, directory=str(ROOT / "samples"))) as address:
+        yield address
 
 
 def test_the_picture_of_the_readme(make_stack: MakeStack, samples: str, tmp_path: Path) -> None:

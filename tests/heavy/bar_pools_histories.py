@@ -8,10 +8,12 @@ import time
 from hypothesis import Phase
 
 from pipeline_jobs.settings import Settings
-from tests.integration.test_pools_model import check_histories
+from tests.integration.histories import check_histories
+from tests.integration.pool_histories import PoolHistory
+from tests.integration.test_pools_model import FLOORS
 
 
 def test_a_thousand_random_histories_of_two_pools(cell: Settings) -> None:
     seeded = time.time_ns()
     print(f"the seed is {seeded}")
-    check_histories(cell, 1000, seeded=seeded, phases=(Phase.generate, Phase.shrink))
+    check_histories(PoolHistory, cell, 1000, FLOORS, seeded=seeded, phases=(Phase.generate, Phase.shrink))

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
-import signal
 import socket
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.context import JobContext
-from pipeline_jobs.jobs.run import INTERRUPT
 from pipeline_jobs.pipelines import Pipeline, Stage, register
+from tests.deaths import DEATHS, deaf
 
 MODULE = "tests.heavy.bodies,tests.bodies"
 #: The longest nap between two words of progress, in seconds.
 NAP_SECONDS = 0.05
-#: What a job that runs out of memory may take beyond what its process has, in bytes.
-SPARE_BYTES = 64 * 1024 * 1024
 
 
 class BarParams(BaseModel):
@@ -40,7 +35,7 @@ def work(context: JobContext) -> Mapping[str, Any]:
     """The body."""
     params = BarParams.model_validate(context.params)
     if params.deaf:
-        _deaf(params.seconds)
+        deaf(params.seconds)
     else:
         began = time.monotonic()
         while (left := began + params.seconds - time.monotonic()) > 0:
@@ -48,42 +43,11 @@ def work(context: JobContext) -> Mapping[str, Any]:
             time.sleep(min(left, NAP_SECONDS))
     if params.poison:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _POISON[params.poison]()
+        DEATHS[params.poison]()
     if params.tell:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
             out.sendto(context.job_id.encode(), ("127.0.0.1", params.tell))
     return {"pid": os.getpid()}
 
-
-def _deaf(seconds: float) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {INTERRUPT})
-    try:
-        time.sleep(seconds)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {INTERRUPT})
-
-
-def _kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _segfault() -> None:
-    ctypes.string_at(0)
-
-
-def _memory() -> None:
-    """Take memory until there is no more, then end as a C++ library does that cannot have what it needs."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + SPARE_BYTES, hard))
-    taken = []
-    try:
-        while True:
-            taken.append(bytearray(1024 * 1024))
-    except MemoryError:
-        os.abort()
-
-
-_POISON = {"kill": _kill, "segfault": _segfault, "memory": _memory}
 
 BAR = register(Pipeline("bar", (Stage("work", work),), params=BarParams, needs_url=False, description="Bodies of the reliability bars."))

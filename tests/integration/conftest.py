@@ -65,6 +65,11 @@ class Cell:
         """What is on the broker, oldest first."""
         return list(reversed(self.store.client.lrange("jobs", 0, -1)))
 
+    def let_worker_die(self, worker: str = "w1") -> None:
+        """As if it had died, and the lease time had passed. `slots` is that of its successor, of the same name."""
+        self.store.client.zadd(self.store.keys("workers"), {worker: 1})
+        self.let_leases_end()
+
     def let_leases_end(self) -> None:
         """As if the lease time had passed."""
         for key in (self.store.keys("leases"), self.store.keys("hints")):

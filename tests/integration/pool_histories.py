@@ -190,7 +190,7 @@ class PoolHistory(RuleBasedStateMachine):
         if how == "hop":
             other = "gpu" if not pool else ""
             self.saw("a hop, and no slot is free where it goes", self.of[other].free() <= 0)
-            assert store.advance(job_id, run.fence, other, "next") is JobStatus.QUEUED
+            assert store.advance(job_id, run.fence, other, "next", stage=other) is JobStatus.QUEUED
             self.of[other].queued[job_id] = place
         elif how in ("completed", "failed"):
             store.finish(job_id, run.fence, JobStatus(how), result={}, error="x")

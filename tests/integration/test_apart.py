@@ -50,7 +50,7 @@ class Fleet:
         self.deaths, self.runs = self.deaths + 1, []
         self.cell.slots(100, self.worker)
 
-    def wait(self, jobs: int = 1) -> None:
+    def let_start(self, jobs: int = 1) -> None:
         """Until so many more of the jobs that start apart may start."""
         due = self.cell.store.client.zrange(self.cell.store.keys("delayed"), 0, jobs - 1, withscores=True)
         if due:
@@ -84,7 +84,7 @@ class Fleet:
             elif JobStatus.QUEUED not in self.status(self.killers):
                 break
             else:
-                self.wait()
+                self.let_start()
         return found
 
 
@@ -112,7 +112,7 @@ def test_of_jobs_that_were_apart_and_died_together_none_is_to_blame(cell: Cell) 
     jobs = fleet(cell, ["m"], ["b", "c", "x"])
     for _ in range(4):
         jobs.start()
-        jobs.wait(10)
+        jobs.let_start(10)
         jobs.start()
         jobs.dies()
     assert set(jobs.status([*jobs.killers, *jobs.innocent])) == {JobStatus.QUEUED}
@@ -201,7 +201,7 @@ def test_who_starts_apart_goes_first_when_its_time_has_come(cell: Cell) -> None:
     cell.slots(1, jobs.worker)
     for _ in range(10):
         cell.submit(tenant_id="crowd")
-    jobs.wait()
+    jobs.let_start()
     cell.store.finish(jobs.runs[0].job_id, jobs.runs[0].fence, JobStatus.COMPLETED)
     assert cell.client.get("b").reason == "dispatched"
 
@@ -242,6 +242,17 @@ def test_a_killer_that_was_cancelled_was_there_too(cell: Cell) -> None:
     cell.client.cancel("a")
     kill(cell, "w0", runs)
     assert [cell.client.get(name).status for name in "ab"] == [JobStatus.CANCELLED, JobStatus.QUEUED]
+
+
+def test_who_is_apart_on_another_worker_was_not_there(cell: Cell) -> None:
+    jobs = crashed_before(cell, "ab", 3)
+    for worker in ("w0", "w1"):
+        cell.slots(100, worker)
+    (run,), _ = started(cell, "w0", jobs[:1]), started(cell, "w1", jobs[1:])
+    for job in jobs:
+        cell.store.client.hset(cell.store.keys("job", job.job_id), mapping={"apart_ms": 600_000, "suspected": 1})
+    kill(cell, "w0", [run])
+    assert [cell.client.get(name).status for name in "ab"] == [JobStatus.FAILED, JobStatus.RUNNING]
 
 
 def test_a_lease_that_ended_beside_a_live_worker_says_nothing_of_the_job(cell: Cell) -> None:

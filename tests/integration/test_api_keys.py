@@ -16,6 +16,7 @@ from pipeline_jobs import cli
 from pipeline_jobs.access import api_keys, audit
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role, digest, split
 from pipeline_jobs.exceptions import InvalidInput, StoreUnavailable
+from tests.cases import each
 from tests.integration.conftest import Cell
 
 FUTURE = 32_503_680_000_000
@@ -179,7 +180,7 @@ class TestAudit:
         assert seen == ["t6", "t5", "t4", "t3", "t2", "t1", "t0"]
         assert audit.page(jobs.store, limit=100).next_cursor is None
 
-    @pytest.mark.parametrize("cursor", ["", "x", "1", "-", "+", "1-1 ", "(1-1", "9" * 16 + "-0", "$"])
+    @each("cursor", ["", "x", "1", "-", "+", "1-1 ", "(1-1", "9" * 16 + "-0", "$"])
     def test_a_cursor_that_no_page_gave_is_refused(self, jobs: Cell, cursor: str) -> None:
         with pytest.raises(InvalidInput):
             audit.page(jobs.store, cursor)

@@ -22,6 +22,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.app import JobsCelery
 from pipeline_jobs.worker.hints import JOB_TASK
 from pipeline_jobs.worker.options import fields_of
+from tests.cases import each
 from tests.celery_apps import celery_app
 from tests.stack import ROOT, environment
 
@@ -81,7 +82,7 @@ def test_a_time_limit_is_of_the_run_and_no_longer_than_others_allow(app: JobsCel
     assert app.cell.store.fields(["run_until"], "job", submit(app, time_limit=5).job_id) == [None]
 
 
-@pytest.mark.parametrize(
+@each(
     ("option", "value"),
     [("priority", 3), ("queue", "jobs"), ("soft_time_limit", 3), ("serializer", "pickle"), ("compression", "zlib"),
      ("routing_key", "x"), ("exchange", "x"), ("no_such_option", 1), ("countdown", "soon"), ("countdown", -1), ("eta", 17), ("eta", "soon"),

@@ -30,14 +30,14 @@ from tests.waiting import until
 
 
 class Away(Task):
-    """A task whose message cannot be sent while the broker is away."""
+    """A task whose message cannot be sent while there is an error."""
 
     abstract = True
-    away = False
+    error: Exception | None = None
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
-        if self.away:
-            raise OperationalError("the broker is away")
+        if self.error:
+            raise self.error
         return super().apply_async(*args, **options)
 
 
@@ -514,19 +514,23 @@ class TestWithAWorker:
         assert result.get(timeout=60)["success"]
         assert app.AsyncResult("bad").state == "PENDING"
 
-    def test_a_broker_that_is_away_as_the_callbacks_are_sent_calls_no_errback(
-        self, app: JobsCelery, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.filterwarnings("ignore:Exception raised outside body:RuntimeWarning")
+    @pytest.mark.parametrize("error", [OperationalError("the broker is away"), JobFailed("another job, which it asks for")], ids=repr)
+    def test_what_is_wrong_as_the_callbacks_are_sent_calls_no_errback(
+        self, app: JobsCelery, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
-        monkeypatch.setattr(Away, "away", True)
-        result = chain(job(app), app.tasks["t.late"].s()).apply_async(link_error=failed(app, "bad"))
+        """Nor if it is of the type that says that a run failed."""
+        monkeypatch.setattr(Away, "error", error)
+        errback = failed(app, "bad").set(queue="unread")
+        result = chain(job(app), app.tasks["t.late"].s()).apply_async(link_error=errback)
         # Celery has said its last word of the job when its request is no longer active.
         until(lambda: app.cell.client.get(result.parent.id).ended and not state.active_requests, "the job")
         assert rows(app) == [result.parent.id]
-        monkeypatch.setattr(Away, "away", False)
+        monkeypatch.setattr(Away, "error", None)
         time_passes(app)
         assert tell(app) == 1
         assert result.get(timeout=60) is True
-        assert app.AsyncResult("bad").state == "PENDING"
+        assert app.cell.store.client.llen("unread") == 0
 
     def test_a_failed_jobs_chain_is_told_once(self, app: JobsCelery) -> None:
         result = chain(job(app, params={"fail": "no luck"}), job(app)).apply_async()

@@ -267,7 +267,8 @@ def crashed(cell: Cell) -> tuple[Job, Job]:
     """The run of a job that crashed and has a hint, which nobody has claimed; and another run, of `NEW`, with jobs waiting behind it."""
     cell.slots(1, OLD)
     lost = cell.start(cell.submit(tenant_id="a", priority=-50).job_id, worker=OLD)
-    cell.slots(3, NEW)
+    # Its announcement outlives a machine that stands still.
+    cell.with_settings(announce_seconds=1000.0).slots(3, NEW)
     cell.store.set_max_concurrent_jobs(3)
     other = cell.start(cell.submit(tenant_id="b").job_id, worker=NEW)
     lose(cell, lost)

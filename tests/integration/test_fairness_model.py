@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import ClassVar
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import run_state_machine_as_test
 
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 from tests.integration.fair_histories import History, make_model_cell, mistake, pretend_it_took
-from tests.integration.sights import Floor, assert_not_blind
+from tests.integration.histories import check_histories
+from tests.integration.sights import Floor
 
 #: What random histories are to come to, each in about half as many as do.
 FLOORS = {
@@ -44,46 +43,10 @@ FLOORS = {
     "the clock is set back, and jobs wait": Floor(1, 0.3),
     "the clock is set forward, and jobs wait": Floor(1, 0.25),
 }
-#: Histories of one run of Hypothesis, and the simplest one. It draws this many apart from each other; the next ones would be the same with
-#: a part put somewhere else, five of each, and what one does not come to they do not.
-APART = 8
-
-
-def check_histories(cell: Settings, histories: int, *, seeded: object, phases: tuple[Phase, ...] = (Phase.generate,)) -> None:
-    """So many of 50 steps each, and that they are not blind. The same seed draws the same.
-
-    :param phases: with `Phase.shrink` one that fails is made as short as it may be, which takes minutes.
-    """
-    # Nothing ends by itself, however long a busy machine takes for a history.
-    base = cell.model_copy(
-        update={
-            "max_concurrent_jobs": 100, "announce_seconds": 1000.0, "lease_seconds": 10_000.0, "hint_seconds": 5000.0,
-            "max_crashes": 1000, "max_run_seconds": 1e7,
-        }
-    )  # fmt: skip
-    seen = [one for n in range(0, histories, APART) for one in run_some(base, f"{seeded} {n}", phases)]
-    assert_not_blind(seen, FLOORS)
-
-
-def run_some(base_: Settings, seeded: str, phases: tuple[Phase, ...]) -> list[Counter[str]]:
-    """:return: what each of them came to, without the simplest."""
-
-    class Bound(History):
-        seen_of: ClassVar[list[Counter[str]]] = []
-        base = base_
-
-    run_state_machine_as_test(
-        seed(seeded)(Bound),
-        settings=settings(
-            max_examples=APART + 1, stateful_step_count=50, deadline=None, database=None, phases=phases,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
-    return Bound.seen_of[1:]
 
 
 def test_random_histories_keep_the_promises(cell: Settings) -> None:
-    check_histories(cell, 24, seeded=1)
+    check_histories(History, cell, 24, FLOORS, seeded=1)
 
 
 def test_a_newcomer_is_behind_by_a_few_seconds_of_each_slot_however_wrong_the_estimates(cell: Settings) -> None:

@@ -116,7 +116,7 @@ def test_a_dispatch_of_very_many_goes_on_in_the_next_scripts(jobs: Cell) -> None
     for _ in range(4):
         many.slots(500)
         hinted.append(jobs.store.client.zcard(jobs.store.keys("hints")))
-    assert hinted == [150, 300, 450, 500]
+    assert hinted == [90, 180, 270, 360]
     assert differences(jobs.store) == []
 
 

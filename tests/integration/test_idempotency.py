@@ -14,6 +14,7 @@ from pipeline_jobs.rates import Sender
 from pipeline_jobs.schedules.scheduler import NewSchedule
 from pipeline_jobs.store import idempotency as module
 from pipeline_jobs.store.idempotency import digest, forms_of_batch, forms_of_job, forms_of_schedule
+from tests.cases import each
 from tests.integration.conftest import Cell
 
 HOOK = {"url": "https://x.example", "events": []}
@@ -73,7 +74,7 @@ def test_the_new_form_has_no_default_and_a_field_of_a_later_release_has_no_old_f
     assert forms_of_schedule(NewSchedule("0 * * * *", NEW))[0] is None
 
 
-@pytest.mark.parametrize("name", sorted(ACCEPTED))
+@each("name", sorted(ACCEPTED))
 def test_each_field_tells_requests_apart(name: str) -> None:
     values: dict[str, Any] = {"int": 7, "int | None": 7, "float | None": 7.0, "Moment | None": 7, "tuple[str, ...]": ("x",)}
     other = replace(NEW, **{name: values.get(ACCEPTED[name], {"x": 1} if "Mapping" in ACCEPTED[name] else "x")})

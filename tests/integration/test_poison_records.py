@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +24,7 @@ from pipeline_jobs.store.store import ClaimRefused, Store
 from pipeline_jobs.worker.app import create_celery
 from tests.integration.conftest import Cell
 
-#: What a field of a damaged record holds. None: it is missing.
+#: What a field of a damaged record holds, each in a record of its own. None: it is missing.
 DAMAGED = (None, "", "x", "[[1]]", "[1", "-1", str(10**30), "253402300800000", "[" * 5000)
 
 # fmt: off
@@ -201,24 +201,29 @@ def _all(api: Api, path: str, name: str, id_name: str) -> list[str]:
 def test_a_damaged_record_is_left_out_and_the_others_are_shown(api: Api, what: str) -> None:
     path, key_name, make, id_name = LISTS[what]
     name = what.split()[-1]
-    first, damaged, last = (make(api) for _ in range(3))
-    key = api.store.keys.prefix + f"{key_name}:{damaged}" if key_name == "api_key" else api.store.keys(key_name, damaged)
-    whole = api.store.client.hgetall(key)
-    assert whole, key
+    first, *damaged, last = (make(api) for _ in range(len(DAMAGED) + 2))
+    prefix = api.store.keys.prefix
+    keys = [f"{prefix}api_key:{one}" if key_name == "api_key" else api.store.keys(key_name, one) for one in damaged]
     # Keys of one millisecond are in no order.
     ordered: Callable[[list[str]], list[str]] = sorted if name == "keys" else list
-    assert ordered(_all(api, path, name, id_name)) == ordered([last, damaged, first])
-    for field in whole:
-        for value in DAMAGED:
-            if value is None:
-                api.store.client.hdel(key, field)
-            else:
-                api.store.client.hset(key, field, value)
-            seen = [one for one in _all(api, path, name, id_name) if one in (first, last)]
-            assert ordered(seen) == ordered([last, first]), (field, value)
-            page = api.get(path)
-            assert page.status_code == 200, (field, value, page.text)
-            api.store.client.hset(key, mapping=whole)
+    assert ordered(_all(api, path, name, id_name)) == ordered([last, *damaged[::-1], first])
+    for field in _damaged_by_field(api.store, keys):
+        seen = [one for one in _all(api, path, name, id_name) if one in (first, last)]
+        assert ordered(seen) == ordered([last, first]), field
+        page = api.get(path)
+        assert page.status_code == 200, (field, page.text)
+
+
+def _damaged_by_field(store: Store, keys: Sequence[str]) -> Iterator[str]:
+    """One field after the other: it is damaged in each record in another way, and whole again afterwards."""
+    wholes = [store.client.hgetall(key) for key in keys]
+    assert wholes[0]
+    for field in wholes[0]:
+        for key, value in zip(keys, DAMAGED, strict=True):
+            store.client.hdel(key, field) if value is None else store.client.hset(key, field, value)
+        yield field
+        for key, whole in zip(keys, wholes, strict=True):
+            store.client.hset(key, mapping=whole)
 
 
 @pytest.mark.parametrize("make", [_job, _ended, _failed])
@@ -226,19 +231,14 @@ def test_the_page_for_people_leaves_it_out_too(cell: Settings, make: Callable[[A
     # Without a key: the page is open to this machine.
     jobs = create_celery(cell).cell
     page: FlaskClient = create_api(cell).test_client()
-    first, damaged, last = (make(SimpleNamespace(jobs=jobs)) for _ in range(3))
+    first, *damaged, last = (make(SimpleNamespace(jobs=jobs)) for _ in range(len(DAMAGED) + 2))
     store = jobs.client.store
-    key = store.keys("job", damaged)
-    whole: dict[str, str] = store.client.hgetall(key)
-    for field in whole:
-        for value in DAMAGED:
-            store.client.hdel(key, field) if value is None else store.client.hset(key, field, value)
-            shown = page.get("/pipeline/ui/jobs")
-            assert shown.status_code == 200, (field, value)
-            assert first in shown.text, (field, value)
-            assert last in shown.text, (field, value)
-            assert page.get("/pipeline/ui").status_code == 200, (field, value)
-            store.client.hset(key, mapping=whole)
+    for field in _damaged_by_field(store, [store.keys("job", one) for one in damaged]):
+        shown = page.get("/pipeline/ui/jobs")
+        assert shown.status_code == 200, field
+        assert first in shown.text, field
+        assert last in shown.text, field
+        assert page.get("/pipeline/ui").status_code == 200, field
     store.client.close()
 
 

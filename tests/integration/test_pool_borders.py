@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from pipeline_jobs.events.log import read
-from pipeline_jobs.exceptions import ConfigurationError, PublishError
+from pipeline_jobs.exceptions import ConfigurationError, PublishError, StoreUnavailable
 from pipeline_jobs.job import FOR_POOLS
 from pipeline_jobs.jobs import signals
 from pipeline_jobs.jobs.executor import Ending
@@ -101,11 +102,11 @@ def test_a_cancel_at_the_border_ends_the_job_there(pools: Pools) -> None:
 def test_sent_again_the_hop_is_the_same_hop(pools: Pools) -> None:
     pools.slots("", 1)
     job = pools.start(pools.submit(), "")
-    run = {"id": job.job_id, "fence": job.fence, "pool": "gpu", "message": "next: gpu"}
+    run = {"id": job.job_id, "fence": job.fence, "pool": "gpu", "message": "next: gpu", "stage": "hear"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline_jobs.store.runner.secrets.randbelow", lambda _: 7)
         assert [pools.cell.store.run("advance", **run).status for _ in range(2)] == ["queued", "queued"]
-    assert pools.cell.store.advance(job.job_id, job.fence, "gpu", "x") is None, "another call of the same run has no say"
+    assert pools.cell.store.advance(job.job_id, job.fence, "gpu", "x", stage="hear") is None, "another call of the same run has no say"
     assert differences(pools.cell.store) == []
 
 
@@ -185,6 +186,33 @@ def test_while_the_artifact_store_is_away_the_machine_is_at_fault(pools: Pools, 
     assert (pools.seen(job).reason, pools.seen(job).pool) == ("retry", None)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("a back end's own error"), StoreUnavailable()],
+    ids=["disk", "files", "store"],
+)
+def test_an_output_that_this_machine_cannot_have_now_is_not_lost(pools: Pools, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """The working disk is full for a moment, or the artifact store is away: what was paid for is not paid again."""
+    pools.slots("", 1)
+    pools.slots("gpu", 1)
+    job = pools.submit()
+    pools.run(job, "")
+
+    def away(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pools.artifacts, "open", away)
+        patch.setattr(pools.artifacts, "fault", lambda: "the artifact store is away" if isinstance(error, RuntimeError) else None)
+        assert pools.run(job, "gpu").ending is Ending.REQUEUED
+    assert (pools.seen(job).reason, pools.seen(job).pool) == ("retry", "gpu")
+    pools.cell.store.client.zadd(pools.cell.store.keys("delayed"), {job.job_id: 1})
+    pools.cell.store.rescue()
+    assert pools.run(job, "gpu").error == "next: default"
+    assert pools.run(job, "").ending is Ending.COMPLETED
+    assert pools.ran == ["fetch", "cut", "hear", "join"]
+
+
 def test_stages_before_a_border_must_be_reusable_and_pools_have_names() -> None:
     def nothing(_: object) -> None:
         """A stage."""
@@ -208,7 +236,7 @@ def test_each_pool_learns_how_long_runs_of_a_pipeline_take_there_and_a_job_ran_i
         if following is None:
             store.finish(job.job_id, run.fence, JobStatus.COMPLETED, result={})
         else:
-            store.advance(job.job_id, run.fence, following, "next")
+            store.advance(job.job_id, run.fence, following, "next", stage=following)
     learnt = [round(float(ms or 0) / MINUTE) for ms in store.fields(["ms:film", "ms:film:gpu"], "pipelines")]
     assert learnt == [37, 20], "of two runs the newer one counts a tenth"
     (day,) = store.client.scan_iter(store.keys("usage_day", "acme", "*"))

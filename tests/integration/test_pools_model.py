@@ -6,10 +6,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import ClassVar
-
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.settings import Settings
@@ -17,8 +13,9 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell
 from tests.integration.fair_histories import pretend_it_took
+from tests.integration.histories import check_histories
 from tests.integration.pool_histories import POOLS, PoolHistory, make_pools_cell
-from tests.integration.sights import Floor, assert_not_blind
+from tests.integration.sights import Floor
 
 #: What random histories are to come to.
 FLOORS = {
@@ -33,38 +30,10 @@ FLOORS = {
     "a dispatch is cancelled": Floor(1, 0.1),
     "hints are lost": Floor(1, 0.1),
 }
-APART = 8
-
-
-def check_histories(cell: Settings, histories: int, *, seeded: object, phases: tuple[Phase, ...] = (Phase.generate,)) -> None:
-    """So many of 50 steps each, and that they are not blind. The same seed draws the same."""
-    base = cell.model_copy(
-        update={
-            "max_concurrent_jobs": 100, "announce_seconds": 1000.0, "lease_seconds": 10_000.0, "hint_seconds": 5000.0,
-            "max_crashes": 1000, "max_run_seconds": 1e7,
-        }
-    )  # fmt: skip
-    seen = [one for n in range(0, histories, APART) for one in run_some(base, f"{seeded} {n}", phases)]
-    assert_not_blind(seen, FLOORS)
-
-
-def run_some(base_: Settings, seeded: str, phases: tuple[Phase, ...]) -> list[Counter[str]]:
-    class Bound(PoolHistory):
-        seen_of: ClassVar[list[Counter[str]]] = []
-        base = base_
-
-    run_state_machine_as_test(
-        seed(seeded)(Bound),
-        settings=settings(
-            max_examples=APART + 1, stateful_step_count=50, deadline=None, database=None, phases=phases,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
-    return Bound.seen_of[1:]
 
 
 def test_random_histories_of_two_pools_keep_the_promises(cell: Settings) -> None:
-    check_histories(cell, 16, seeded=1)
+    check_histories(PoolHistory, cell, 16, FLOORS, seeded=1)
 
 
 #: Weights of three tenants, and what their runs take in each pool, in ms: who is slow in one is quick in the other.

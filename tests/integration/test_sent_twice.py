@@ -232,7 +232,7 @@ def _runs(cell: Cell) -> None:
         cell.client.cancel(run.job_id)
     store.announce("g1", 1, [], pool="gpu")
     run = cell.running(tenant_id="acme")
-    assert store.advance(run.job_id, run.fence, "gpu", "next: gpu") is JobStatus.QUEUED
+    assert store.advance(run.job_id, run.fence, "gpu", "next: gpu", stage="hear") is JobStatus.QUEUED
     _parts(cell)
     cell.client.cancel(run.job_id)
     run = cell.running(tenant_id="acme")

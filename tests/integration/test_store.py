@@ -185,17 +185,12 @@ def test_cancel_of_an_ended_job_changes_nothing(jobs: Cell) -> None:
 def test_a_dead_workers_job_is_rescued_until_it_died_too_often(jobs: Cell) -> None:
     """The fourth death ends it: of what a worker's death says, see `test_apart.py`."""
     job = jobs.running()
-
-    def die() -> None:
-        jobs.store.client.zadd(jobs.store.keys("workers"), {"w1": 1})
-        jobs.let_leases_end()
-
     for crash in (1, 2, 3):
-        die()
+        jobs.let_worker_die()
         assert [(r.job_id, r.became) for r in jobs.store.rescue()] == [(job.job_id, "queued")]
         jobs.slots(100)
         assert jobs.start(job.job_id).crashes == crash
-    die()
+    jobs.let_worker_die()
     assert [r.became for r in jobs.store.rescue()] == ["failed"]
     ended = jobs.client.get(job.job_id)
     assert ended.error_detail is not None

@@ -26,6 +26,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantContext, with_tenant
 from pipeline_jobs.worker.app import JobsCelery, create_sender
 from pipeline_jobs.worker.result import JobFailed
+from tests.cases import each
 from tests.stack import environment
 
 NAMES = ("add", "flaky", "stubborn", "films", "told", "other_arguments", "nested", "shared", "replaced", "ignored", "limited")
@@ -253,7 +254,7 @@ def test_options_of_a_call_are_fields_of_the_job(world: World) -> None:
     assert once[0] == once[1]
 
 
-@pytest.mark.parametrize("option", ["queue", "soft_time_limit", "priority", "link", "no_such_option"])
+@each("option", ["queue", "soft_time_limit", "priority", "link", "no_such_option"])
 def test_an_option_that_a_job_cannot_have_is_refused_by_name(world: World, option: str) -> None:
     value: Any = world.mail.s("x") if option == "link" else 3
     with pytest.raises(InvalidInput, match=option):
@@ -296,7 +297,7 @@ def test_an_eager_call_runs_here(world: World) -> None:
     assert done.get() == "done"
 
 
-@pytest.mark.parametrize(
+@each(
     "options",
     [{"acks_late": True}, {"rate_limit": "1/s"}, {"queue": "films"}, {"serializer": "pickle"}, {"soft_time_limit": 3}, {"max_retries": 10}],
     ids=lambda options: next(iter(options)),

@@ -105,9 +105,10 @@ def test_every_way_to_an_end_leaves_its_row(hooks: Hooks) -> None:
     hooks.cell.client.cancel(queued.job_id)
     assert hooks.of(queued) == [("job.cancelled", "pending")]
     lost = hooks.cell.running(tenant_id="acme", webhook=own)
-    for _ in range(hooks.cell.settings.max_crashes):
-        hooks.cell.let_leases_end()
+    for _ in range(hooks.cell.settings.max_crashes + 1):
+        hooks.cell.let_worker_die()
         hooks.cell.store.rescue()
+        hooks.cell.slots(100)
         if hooks.cell.client.get(lost.job_id).status is JobStatus.QUEUED:
             hooks.cell.start(lost.job_id)
     until(lambda: hooks.cell.store.rescue() is not None and hooks.cell.client.get(lost.job_id).ended, "the job to be given up")

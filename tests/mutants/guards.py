@@ -81,9 +81,10 @@ PLACES = "tests/integration/test_places_of_crashed_jobs.py"
 APART = "tests/integration/test_apart.py"
 NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
+BESIDE = "tests/integration/test_pools_beside_each_other.py"
 POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_pools_model.py"
+POOL_PLACES = "tests/integration/test_pool_places.py"
 BORDERS, POOL_NAMES = "tests/integration/test_pool_borders.py", "tests/unit/test_pool_names.py"
-ACROSS_POOLS = "tests/acceptance/test_pools.py"
 PARTS, PART_DEATHS = "tests/integration/test_parts.py", "tests/integration/test_part_deaths.py"
 MEET = "tests/integration/test_meet.py"
 CLASSES_MODEL = "tests/integration/test_classes_model.py"
@@ -413,7 +414,21 @@ GUARDS = (
     _lua("lib/hints", "a pool has its queue", "string.gsub(POOL, '^:', '.')", "''", POOLS),
     _lua("lib/fair", "a tenant's limit counts all pools", "slots_of(tenant) >= limits", "share_of(tenant).n >= limits", POOLS),
     _lua("lib/fair", "what is charged in a pool counts in all", "common.others = math.max(0, common.others + slots)", "", POOLS),
-    _lua("lib/fair", "a lost job is next in its own pool", " and pool_of(job) == POOL\n", "\n", POOLS_MODEL),
+    _lua("lib/fair", "a lost job is next in its own pool", " and pool_of(job) == POOL\n", "\n", POOL_PLACES),
+    _lua(
+        "lib/queue",
+        "a place is taken away in its pool",
+        "    local before = use_pool(pool_of(job))\n    redis.call('ZREM', K.lost()",
+        "    local before = POOL\n    redis.call('ZREM', K.lost()",
+        POOL_PLACES,
+    ),
+    _lua(
+        "lib/queue",
+        "a place is had again in its pool",
+        "  local before = use_pool(pool_of(job))\n  redis.call('ZADD', K.lost(), 'XX'",
+        "  local before = POOL\n  redis.call('ZADD', K.lost(), 'XX'",
+        POOL_PLACES,
+    ),
     _lua("lib/known", "a pipeline's limit counts all pools", "pipe.n + pipe.others >= pipe.cap", "pipe.n >= pipe.cap", POOLS),
     _lua(
         "lib/queue",
@@ -493,8 +508,8 @@ GUARDS = (
     _py("pools/pool_names", "no other queue is a pool's", ' if queue.startswith(f"{jobs}.")', "", POOL_NAMES),
     _py("pools/pool_names", "a class's queue is no pool's", " and not _CLASS.fullmatch(name)", "", POOL_NAMES),
     _py("stage", "what is before the last border", "n if before not in (None, stage.pool) else last", "last", POOL_NAMES),
-    _py("worker/start", "a worker serves one pool", "if len(found) > 1:", "if False:", ACROSS_POOLS),
-    _py("worker/lease", "a worker says its pool", "            pool=app.serves,\n", "", ACROSS_POOLS),
+    _py("worker/start", "a worker serves one pool", "if len(found) > 1:", "if False:", POOL_NAMES),
+    _py("worker/lease", "a worker says its pool", "            pool=app.serves,\n", "", KEEPER),
     _lua("claim", "with no wait", "  hint_lost(id, job)\n", "  unhint(id, job)\n  wait_apart(id)\n", CLASSES),
     _lua(
         "lib/classes",
@@ -800,6 +815,16 @@ GUARDS = (
     _lua("lib/starting", "until it starts", ", 'new_attempt', 'hint_soon')", ", 'new_attempt')", DEAD),
     _lua("announce", "what waits for its claim is not stopped", "awaited and 'ok' or 'fenced'", "'fenced'", STORE),
     _lua("lib/worker_lost", "the third crash is the last", "if crashes >= MAX_CRASHES and", "if false and"),
+    _py(
+        "jobs/faults", "a full disk loses no output", "if isinstance(error, OSError) and error.errno in OF_THE_DISK:", "if False:", BORDERS
+    ),
+    _py(
+        "jobs/faults",
+        "nor does an artifact store that is away",
+        " and (reason := self.artifacts_fault()):",
+        " and (reason := None):",
+        BORDERS,
+    ),
     # -- which job killed its worker
     _lua(
         "lib/worker_lost", "of jobs lost together only one is to blame", "(kills or not job.ran_until or MAX_CRASHES == 1)", "true", APART
@@ -870,7 +895,7 @@ GUARDS = (
     ),
     _lua("finish", "the same next job when it is repeated", ", {}, unpack(handed_over())}", ", {}}", NEXT),
     _lua("finish", "the time of its pipeline", "tonumber(string.match(pipelines, '^%d+', at + 1))", "math.huge", NEXT),
-    _lua("lib/queue", "a lost hint gives its slot back", "  unhint(id, job)\n  if limits_of", "  if limits_of", NEXT),
+    _lua("lib/queue", "a lost hint gives its slot back", "  unhint(id, job)\n  place_again", "  place_again", NEXT),
     _lua("process_lost", "a late claim finds no hint", " and job.fence == fence and", " and", NEXT),
     _lua("process_lost", "the nonces of this process only", "own[known[2]] then", "true then", NEXT),
     _lua("process_lost", "the leases of this worker only", "if known[1] == worker and", "if", NEXT),
@@ -1405,8 +1430,19 @@ GUARDS = (
     _py("operation/maintenance", "so do those who wait", "while any(self.store.settle()):", "if any(self.store.settle()):", DEPENDENCIES),
     _lua("reconcile", "a page ends with its work", "looked_at < #ids and not worked_enough() do", "looked_at < #ids do", RECONCILE),
     _lua("reconcile", "the next page begins where this one stopped", "orders[looked_at] or", "orders[#orders] or", RECONCILE),
-    _lua("reconcile", "a hint is a slot", " or share.n > 0 and hinted_tenants()[tenant]}", "}", RECONCILE),
-    _lua("reconcile", "no slots that nobody has", "if not found.holds and share.n ~= 0 and POOL == '' then", "if false then", RECONCILE),
+    _lua(
+        "reconcile",
+        "a hint is a slot",
+        "hinted_tenants()[tenant] or runs_here(tenant, 'running')",
+        "runs_here(tenant, 'running')",
+        RECONCILE,
+    ),
+    _lua("reconcile", "a part that runs is a slot", " or share.n > 0 and runs_here(tenant, 'part_running')}", "}", PARTS),
+    _lua("reconcile", "no slots that nobody has", "if not found.holds and share.n ~= 0 then", "if false then", RECONCILE),
+    _lua("reconcile", "nor in another pool", "    if POOL ~= '' then\n      local common", "    if false then\n      local common", BESIDE),
+    _lua(
+        "reconcile", "a run elsewhere is no slot here", "if running[100] then return true end", "if running[1] then return true end", BESIDE
+    ),
     _py("operation/maintenance", "a tick has its end", "while looked_at < self.most:", "while True:", RECONCILE),
     _py("operation/maintenance", "a lease that came back is counted", "        if jobs:\n", "        if not self:\n", RECONCILE),
     _lua("submit_batch", "one large batch a second", "if wait > 0 then return {'rate', 'batch', '1', int(wait)} end", "", BATCHES),
@@ -1432,7 +1468,12 @@ GUARDS = (
         BATCHES,
     ),
     _py("jobs/batches", "dependencies of a batch", "> MAX_DEPENDENCIES:", "> MAX_DEPENDENCIES * MAX_JOBS:", BATCHES),
-    _lua("lib/dispatch", "dispatches of a script", "math.min(free_slots(), DISPATCHES_MOST)", "free_slots()", HOLDS),
+    _lua("lib/dispatch", "dispatches of a script", "DISPATCHES_MOST - (read_once.sent or 0))", "math.huge)", HOLDS),
+    _lua("lib/dispatch", "in all pools together", "  read_once.sent = (read_once.sent or 0) + 1\n", "", BESIDE),
+    _lua("lib/dispatch", "the pool that had no turn is next", "if name == read_once.last then from = i end", "", BESIDE),
+    _lua("lib/dispatch", "before it one with lost jobs", "if redis.call('EXISTS', K.lost()) > 0 then from = i - 1 end", "", BESIDE),
+    _lua("advance", "a job does not go to and fro", "== stage, 0", "== '', 0", BESIDE),
+    _lua("claim", "what a newer record frees is given away", "return {'no', 'schema', admit()}", "return {'no', 'schema', {}}", BESIDE),
     _lua("lib/fair", "workspaces that come back are many", "while room > 0 and not worked_enough() do", "while room > 0 do", HOLDS),
     _lua("lib/waking", "those of a pipeline without a cap, too", "    -- came that knows them.\n    ask_blocked()\n", "", HOLDS),
     _lua("set_limits", "tenants that wait are many", "if worked_enough() then", "if false then", HOLDS),
@@ -1455,7 +1496,7 @@ GUARDS = (
     _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or share.time", "newcomer and now or share.time", NEW),
     _lua("lib/fair", "who was never served is a newcomer still", "newcomer = waits or ", "newcomer = ", NEW),
     _lua("lib/fair", "a newcomer keeps its place", "waits and share.entry > 0 and share.entry or ", "", NEW),
-    _lua("lib/fair", "who was dispatched has no place among newcomers", "if slots > 0 then share.entry = 0 end", "", NEW),
+    _lua("lib/fair", "who was dispatched has no place among newcomers", "    share.entry = 0\n", "", NEW),
     _lua("lib/fair", "a newcomer's score is no present", "now > NEWCOMERS / 2 and ", "", NEW),
     _lua("lib/fair", "a correction is of time to come", "correction = math.max(correction, -AHEAD_MS)", "correction = correction", NEW),
     _lua("lib/fair", "a dispatch is charged for some seconds at most", "math.min(estimate(job), AHEAD_MS)", "estimate(job)", FAIR),
@@ -1485,6 +1526,7 @@ GUARDS = (
         PLACES,
     ),
     _lua("lib/queue", "a start that did not happen takes no token", "    common.tokens = common.tokens + 1\n", "", PLACES),
+    _lua("lib/queue", "who has a token again comes back in each pool", "    read_once.freed[job.tenant_id] = pool_of(job)\n", "", POOLS),
     _lua(
         "lib/queue",
         "a lost hint leaves its job the place",
@@ -1905,7 +1947,7 @@ GUARDS = (
     _lua("lib/requeueing", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
     _lua("lib/requeueing", "hand-backs are counted", "  count('handbacks', why)\n", "", EVENTS),
     _lua("lib/requeueing", "a warning from the tenth hand-back on", "if n >= 10 then", "if n == 10 then", EVENTS),
-    _lua("lib/worker_lost", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
+    _lua("lib/requeueing", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
     _py(
         "jobs/outputs",
         "small outputs are noted as their stage ends",
@@ -2231,8 +2273,8 @@ GUARDS = (
     _py(
         "worker/request",
         "an id that goes into scripts",
-        "if not isinstance(self.id, str) or not ANY_ID.fullmatch(self.id):",
-        "if False:",
+        "if not isinstance(self.id, str) or not (",
+        "if False and (",
         FAILURE_WRITES,
     ),
     _py("worker/request", "a fence that goes into scripts", "type(fence) is not int or not 0 < fence < MAX_FENCE", "False", FAILURE_WRITES),
@@ -2393,7 +2435,7 @@ GUARDS = (
         "  if false then redis.call('ZREM', K.lost()",
         DEAD,
     ),
-    _lua("lib/fair", "a crashed job that has a hint waits for that", "queued and job.reason == 'dispatched' or may and", "may and", DEAD),
+    _lua("lib/fair", "a crashed job that has a hint waits for that", "queued and job.reason == 'dispatched' or may and", "may and", PLACES),
     _lua("finish", "a crashed job is taken from its hint", "if goes_on then ask_for_crashed() end\n", "", DEAD),
     _lua(
         "finish",
@@ -3376,7 +3418,8 @@ GUARDS = (
     _lua("lib/base", "names stay below the series", " or named_workspaces() >= NAMED_OF_ALL then", " then", METRICS),
     _lua("waiting", "a tenant in the ring may be at its limit", "look_at(redis.call('ZRANGE', K.ring(), 0, WORK_MOST))\n", "", METRICS),
     _lua("waiting", "what is held back has no age", "not held_back(job[1]) and ", "", METRICS),
-    _lua("waiting", "behind the held back the ring is asked", "if not since and #oldest == 400 then", "if false then", METRICS),
+    _lua("waiting", "behind the held back the ring is asked", "  since = since or first_of_ring()\n", "", METRICS),
+    _lua("waiting", "in each pool", "here.since = here.since or first_of_ring()", "local _", BESIDE),
     _py("operation/metrics_server", "no page of another name", "if _is_local(host) and not", "if False and not", METRICS),
     _py("web/http/request_counts", "a route is its rule", "NO_ROUTE if rule is None else rule.rule", 'environ["PATH_INFO"]', REQUESTS),
     _py("web/http/request_counts", "no method of a client's own", "method if method in _METHODS else NO_METHOD", "method", REQUESTS),

@@ -34,7 +34,8 @@ def test_every_guard_has_a_name_of_its_own_and_stands_once_in_its_file() -> None
 
 
 def test_the_tests_pass_without_a_mutant() -> None:
-    verdict = check_unchanged(tuple(BY_NAME[name] for name in FEW))
+    """Of one guard: those of `FEW` pass without theirs in this very run."""
+    verdict = check_unchanged((guard("", ""),))
     assert verdict.word == "survived", verdict.output
 
 

@@ -221,7 +221,7 @@ def test_a_table_of_fields_has_those_of_the_document_and_no_other(heading: str, 
     assert told == set(document()["components"]["schemas"][schema]["properties"])
 
 
-@pytest.mark.parametrize(
+@each(
     "schema",
     ["Job", "ErrorDetail", "Upload", "BulkCancel", "NewBatch", "NewApiKey", "UsageDay", "Erasure", "PipelineLimits",
      "WebhookEndpoint", "Delivery", "JobList"],

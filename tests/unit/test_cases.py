@@ -32,6 +32,21 @@ def test_every_case_is_run_and_each_that_fails_is_named() -> None:
     assert sum(line.endswith(" is odd") for line in lines) == TOLD
 
 
+def test_a_test_of_a_class_is_folded_too() -> None:
+    seen = []
+
+    class Some:
+        @each("number", [1, 2])
+        def odd(self, number: int) -> None:
+            seen.append((self, number))
+            assert number % 2 == 0
+
+    some = Some()
+    with pytest.raises(AssertionError, match=r"^1 of 2 cases failed"):
+        some.odd()
+    assert seen == [(some, 1), (some, 2)]
+
+
 def test_what_pytest_itself_raises_fails_the_case_and_a_skip_is_no_success() -> None:
     @each(("number", "word"), [(1, "fail"), (2, "raises"), (3, "skip"), (4, "well")])
     def ended(number: int, word: str) -> None:

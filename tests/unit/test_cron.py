@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.schedules.cron import Cron
+from tests.cases import each
 
 
 def ms(text: str) -> int:
@@ -53,7 +54,7 @@ SLOTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("expression", "zone", "start", "expected"), SLOTS)
+@each(("expression", "zone", "start", "expected"), SLOTS)
 def test_the_slots_are_those_of_the_table(expression: str, zone: str, start: str, expected: list[str]) -> None:
     assert utc(Cron.parse(expression, zone).upcoming(ms(start), len(expected))) == expected
 
@@ -65,7 +66,7 @@ def test_a_moment_is_after_itself_only_by_the_next_slot() -> None:
     assert cron.next(noon) == cron.next(noon + 59_999) == noon + 60_000
 
 
-@pytest.mark.parametrize(
+@each(
     ("expression", "zone", "field", "says"),
     [
         ("* * * *", "UTC", "cron", "five fields"),

@@ -43,6 +43,7 @@ class FakeStore:
         self.away = False
         self.announced: list[tuple[int, list[str], bool]] = []
         self.paused: list[str] = []
+        self.pools: list[str] = []
         self.requeued: list[str] = []
         self.whys: list[str] = []
         #: Called while a beat waits for its answer.
@@ -64,6 +65,7 @@ class FakeStore:
             raise StoreUnavailable
         self.announced.append((slots, [job_id for job_id, _ in jobs], leaving))
         self.paused.append(paused)
+        self.pools.append(pool)
         self.meanwhile()
         return [self.answer] * len(jobs)
 
@@ -134,6 +136,13 @@ def test_it_announces_its_slots_and_renews_what_runs(bench: Bench) -> None:
     bench.beat()
     assert bench.waited == [0], "slots of a process that has not said what it is would pass for those of an earlier version"
     assert bench.killed == []
+
+
+def test_its_slots_are_those_of_the_pool_that_it_serves(bench: Bench) -> None:
+    bench.app.serves = "gpu"
+    bench.app.amqp.queues.consume_from = {"jobs.gpu": None}
+    bench.beat()
+    assert (bench.store.pools, bench.store.announced) == (["gpu"], [(4, [], False)])
 
 
 @pytest.mark.parametrize("answer", ["cancel", "fenced"])

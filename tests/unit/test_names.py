@@ -94,7 +94,7 @@ def test_a_name_that_a_text_mentions_leads_to_something(name: str) -> None:
     assert reached(name) is not None, MENTIONED[name]
 
 
-@pytest.mark.parametrize("name", PROMISED)
+@each("name", PROMISED)
 def test_a_name_that_users_and_messages_hold_stays(name: str) -> None:
     assert reached(name) is not None
 

@@ -13,7 +13,7 @@ from pipeline_jobs.media.pipeline import MEDIA
 from tests.unit.test_layers import begins, table
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("run", "test", "exporter", "image", "chart")
+LOCKS = ("run", "test", "exporter", "image", "build", "chart")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)( ; [^\\]+)? \\$")
 
 

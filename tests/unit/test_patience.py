@@ -6,8 +6,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.cases import each
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -59,7 +57,7 @@ def test_no_test_races_with_the_clock(path: Path) -> None:
     assert list(hasty(path.read_text("utf-8"))) == []
 
 
-@pytest.mark.parametrize(
+@each(
     "source",
     [
         "until(lambda: x, 'x', 5)",

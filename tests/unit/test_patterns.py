@@ -14,7 +14,7 @@ import pytest
 from pipeline_jobs.media import sentences
 from pipeline_jobs.media.outputs import catalogue
 from tests.cases import each
-from tests.regex_steps import How, Steps, growth, hostile, worst
+from tests.regex_steps import LINEAR, How, Steps, growth, hostile, worst
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted((ROOT / "pipeline_jobs").rglob("*.py"))}
@@ -28,8 +28,6 @@ OWN_TEXT = {
 }
 #: Patterns that stand in a table, by the name with which they are applied.
 TABLES = {"file.pattern": [file.pattern for output in catalogue.OUTPUTS.values() for file in output.files]}
-#: A text of twice the length may cost this much more; 4 would be quadratic.
-LINEAR = 2.6
 
 
 class Used(NamedTuple):

@@ -85,26 +85,26 @@ def test_a_limit_is_taken_and_shown_by_the_api_and_on_the_page() -> None:
     assert set(LimitsRequest.model_fields) == set(Limits.model_fields) == {*limits_page.LIMITS, "paused"} == set(LIMITS)
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@each("name", NUMBERS)
 def test_a_limit_has_the_type_that_it_is_declared_with_wherever_it_is_read(name: str) -> None:
     kind = next(one for one in get_args(LIMITS[name]) if one is not type(None))
     assert type(getattr(TenantLimits.from_numbers({name: 3.0}), name)) is kind or kind is float
     assert type(limits_page.read_limits({name: "3"})[name]) is kind
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@each("name", NUMBERS)
 def test_a_limit_that_cannot_be_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         TenantLimits(**{name: -1})  # type: ignore[arg-type]
     assert refused.value.field == name
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@each("name", LIMITS)
 def test_a_limit_is_looked_at_by_a_script(name: str) -> None:
     assert re.search(rf"\.{name}\b", lua()), f"no script asks for {name}"
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@each("name", LIMITS)
 def test_a_limit_is_described(name: str) -> None:
     assert re.search(rf"`{name}`", page("fairness.md"))
 
@@ -364,12 +364,12 @@ def test_every_module_that_is_a_stage_is_in_the_pipeline() -> None:
     assert modules == {stage.name for stage in MEDIA.stages}
 
 
-@pytest.mark.parametrize("stage", [stage.name for stage in MEDIA.stages])
+@each("stage", [stage.name for stage in MEDIA.stages])
 def test_a_stage_is_tested_by_itself(stage: str) -> None:
     assert re.search(rf"from pipeline_jobs\.media import .*\b{stage}\b", text_of(ROOT / "tests/unit/media", "test_*.py"))
 
 
-@pytest.mark.parametrize("stage", [stage.name for stage in MEDIA.stages])
+@each("stage", [stage.name for stage in MEDIA.stages])
 def test_a_stage_is_described(stage: str) -> None:
     assert re.search(rf"^\| `{stage}` \|", page("api.md"), re.MULTILINE)
 
@@ -382,7 +382,7 @@ def given_by(stage: str) -> set[str]:
     return {key.value for one in given for key in one.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
 
 
-@pytest.mark.parametrize("stage", [stage.name for stage in MEDIA.stages])
+@each("stage", [stage.name for stage in MEDIA.stages])
 def test_what_a_stage_gives_goes_to_the_client_or_to_a_later_stage(stage: str) -> None:
     read = set(re.findall(r'data(?:\.get\(|\[)"(\w+)"', text_of(PACKAGE / "media", "*.py")))
     assert given_by(stage), "what it returns is written as a dict"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.pools.pool_names import check, is_pool, served
-from pipeline_jobs.settings import load_settings
+from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.stage import Stage, Wait, border, pool_after
+from pipeline_jobs.worker.app import create_celery
+from pipeline_jobs.worker.start import name_worker
+from tests.cases import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("queues", "pools"),
     [
         (["jobs"], [""]),
@@ -29,6 +33,15 @@ from pipeline_jobs.stage import Stage, Wait, border, pool_after
 )
 def test_a_worker_serves_the_pools_of_its_queues(queues: list[str], pools: list[str]) -> None:
     assert served(queues, "jobs") == pools
+
+
+def test_a_worker_that_is_to_serve_two_pools_does_not_start() -> None:
+    """Its command: `tests/acceptance/test_pools.py`."""
+    app = create_celery(Settings(redis_url="redis://127.0.0.1:1/0"))
+    app.amqp.queues.select(["jobs", "jobs.gpu"])
+    with pytest.raises(SystemExit, match=r"-Q jobs\.gpu\), and this one is to serve default, gpu"):
+        name_worker(SimpleNamespace(app=app, hostname="jobs@b", loglevel="INFO", pool_cls="prefork", options={}))
+    app.close()
 
 
 def test_a_pools_name_stands_in_keys_and_beside_the_queues_of_classes() -> None:

@@ -34,6 +34,7 @@ from pipeline_jobs.web.schemas.webhooks import WebhookEndpoint as EndpointAnswer
 from pipeline_jobs.web.schemas.workflows import WorkflowItem, WorkflowRequest
 from pipeline_jobs.webhooks.endpoints import Endpoint
 from pipeline_jobs.webhooks.ledger import Delivery
+from tests.cases import each
 
 #: A value by the type of a field, never its default.
 VALUES: dict[str, Any] = {
@@ -143,7 +144,7 @@ def test_a_type_that_nobody_described_stops_the_program_as_it_starts() -> None:
         Layout(Schedule)
 
 
-@pytest.mark.parametrize("name", sorted(ACCEPTED))
+@each("name", sorted(ACCEPTED))
 def test_a_value_of_another_type_is_refused_by_the_name_of_its_field(name: str) -> None:
     odd = [object(), [1]] + ([] if ACCEPTED[name].startswith("str") else ["text"]) + ([] if ACCEPTED[name] == "bool" else [True])
     for value in odd:

@@ -19,6 +19,7 @@ from pipeline_jobs.runlog.capture import captured
 from pipeline_jobs.runlog.lines import Line, read, with_gaps, write
 from pipeline_jobs.runlog.masking import Mask
 from pipeline_jobs.runlog.run_log import RunLog
+from tests.cases import each
 from tests.unit.test_context import make_context
 
 
@@ -144,7 +145,7 @@ def test_a_line_is_harmless_to_a_terminal_and_not_too_long(log: RunLog) -> None:
     assert long == "x" * run_log.LINE_BYTES + " ... (of 100000 characters)"
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "shown"),
     [
         (f"key pjk_{'0' * 16}_{'s' * 43}", f"key pjk_{'0' * 16}_***"),

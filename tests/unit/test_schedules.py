@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from pipeline_jobs.job import JOB_ID, NewJob
 from pipeline_jobs.schedules.cron import Cron
 from pipeline_jobs.schedules.fire import choose, job_id_of
 from pipeline_jobs.schedules.schedule import NOT_IN_TEMPLATE, CatchUp, Overlap, Schedule, template_body, template_of
+from tests.cases import each
 
 NOW, GRACE, MINUTE = 1_000_000_000, 60_000, 60_000
 
@@ -20,7 +20,7 @@ def ages(*seconds: int) -> list[int]:
     return [NOW - second * 1000 for second in seconds]
 
 
-@pytest.mark.parametrize(
+@each(
     ("catch_up", "due", "fired"),
     [
         ("none", ages(5), ages(5)),

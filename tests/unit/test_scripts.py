@@ -211,7 +211,7 @@ def test_an_unknown_argument_is_named() -> None:
         Contract("test", HEADER).encode({**GOOD, "fance": 1}, SETTINGS)
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value"),
     [
         ("id", 1),
@@ -246,7 +246,7 @@ def test_replies_have_names() -> None:
     assert (one.status, one.hints) == ("queued", [])
 
 
-@pytest.mark.parametrize(
+@each(
     "header",
     [
         "--@arg id",

@@ -70,7 +70,7 @@ SERVICES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@each("name", SERVICES)
 def test_the_variables_of_kubernetes_services_are_passed_over(name: str) -> None:
     draw = random.Random(name)
     for _ in range(20):

@@ -12,6 +12,7 @@ from celery import states as celery_states
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import LIVE, TERMINAL, JobStatus, Reason
 from pipeline_jobs.worker.backend import celery_state
+from tests.cases import each
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -30,7 +31,7 @@ def test_celery_is_ready_exactly_when_a_job_has_ended(status: JobStatus) -> None
     assert (celery_state(job(status)) in celery_states.READY_STATES) == (status in TERMINAL)
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "about", "expected"),
     [
         (JobStatus.QUEUED, {}, "PENDING"),

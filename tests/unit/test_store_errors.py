@@ -13,6 +13,7 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import guard
 from pipeline_jobs.store.store import Store, connect
+from tests.cases import each
 
 PACKAGE = Path(__file__).resolve().parents[2] / "pipeline_jobs"
 #: What asks the server; `pubsub` and `register_script` only make something here.
@@ -32,9 +33,7 @@ def unguarded(tree: ast.AST, inside: bool = False) -> Iterator[str]:
         yield from unguarded(node, now)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in sorted(PACKAGE.glob("store/*.py")) if path.name not in TRANSLATED_OUTSIDE], ids=lambda path: path.name
-)
+@each("path", [path for path in sorted(PACKAGE.glob("store/*.py")) if path.name not in TRANSLATED_OUTSIDE], ids=lambda path: path.name)
 def test_every_command_of_the_store_is_sent_where_its_errors_are_translated(path: Path) -> None:
     assert list(unguarded(ast.parse(path.read_text("utf-8")))) == []
 

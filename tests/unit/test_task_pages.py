@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
+from tests.cases import each
 from tests.stack import ROOT
 from tests.task_pages import PAGES, PARTS, Task, tasks
 
@@ -17,7 +16,7 @@ DONE_BY = (
 DOES = re.compile(r"\btask\(\"([^\"]+)\", \"([^\"]+)\"\)")
 
 
-@pytest.mark.parametrize(("page", "title"), TASKS)
+@each(("page", "title"), TASKS)
 def test_a_task_says_when_how_whether_it_worked_and_how_it_is_undone(page: str, title: str) -> None:
     one: Task = TASKS[page, title]
     assert one.parts == PARTS

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline_jobs.tracing import correlation, spans
 from pipeline_jobs.tracing.correlation import Correlation
+from tests.cases import each
 from tests.collector import Collector
 from tests.waiting import until
 
@@ -38,7 +39,7 @@ def test_another_protocol_is_named() -> None:
     assert "grpc" in str(spans.why_not({**URL, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}))
 
 
-@pytest.mark.parametrize(
+@each(
     "odd",
     [None, 7, "", "none", GOOD + "-x", GOOD.upper(), GOOD.replace("00-", "ff-", 1), f"00-{'0' * 32}-b7ad6b7169203331-01", GOOD + "\n",
      f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01"],

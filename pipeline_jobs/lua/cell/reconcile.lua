@@ -19,19 +19,36 @@ local function hinted_tenants()
   return by_hint
 end
 
--- Whether a tenant has slots and whether it is in the ring, looked up once a page. Slots that no job has are taken back; in other pools than
--- `default`, where its sum would be wrong then, by the recount.
+-- Whether a job of a tenant (part_running: a part) runs in this pool. Where it has very many they are taken to run in each.
+local function runs_here(tenant, status)
+  local key = K.tenant_status(tenant, status)
+  if other_pools() == '' then return redis.call('EXISTS', key) == 1 end
+  local running = redis.call('ZRANGE', key, 0, 99)
+  if running[100] then return true end
+  for _, id in ipairs(running) do
+    spend(1)
+    if pool_of({pool = redis.call('HGET', K.job(id), 'pool') or nil}) == POOL then return true end
+  end
+  return false
+end
+
+-- Whether a tenant has slots and whether it is in the ring, looked up once a page. Slots that no job has are taken back.
 local function tenant_of(tenant)
   here.known = here.known or {}
   local found = here.known[tenant]
   if found then return found end
   local share = share_of(tenant)
-  local running = redis.call('ZCARD', K.tenant_status(tenant, 'running')) + redis.call('ZCARD', K.tenant_status(tenant, 'part_running'))
-  found = {holds = running > 0 or share.n > 0 and hinted_tenants()[tenant]}
+  found = {holds = hinted_tenants()[tenant] or runs_here(tenant, 'running') or share.n > 0 and runs_here(tenant, 'part_running')}
   found.in_ring = found.holds or redis.call('ZSCORE', K.ring(), tenant)
-  if not found.holds and share.n ~= 0 and POOL == '' then
-    counters, share.n = counters + 1, 0
-    redis.call('HSET', K.share(tenant), 'n', 0)
+  if not found.holds and share.n ~= 0 then
+    counters = counters + 1
+    if POOL ~= '' then
+      local common = common_of(tenant)
+      common.others = math.max(0, common.others - share.n)
+      redis.call('HSET', K.share(tenant), 'others', common.others)
+    end
+    share.n = 0
+    redis.call('HSET', K.share(tenant), 'n' .. POOL, 0)
   end
   here.known[tenant] = found
   spend(3)
@@ -54,6 +71,8 @@ end
 -- A queued job is in its lane, in hints or in delayed, or it waits for other jobs.
 local function look_at_queued(id, job, hinted, delayed, since)
   local tenant = tenant_of(job.tenant_id)
+  -- Slots that no job has in another pool hold it back here, too.
+  if slots_of(job.tenant_id) > 0 then in_each_pool(function() tenant_of(job.tenant_id) end) end
   local in_lane = redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job))
   local apart = in_lane and not tenant.in_ring and not held_back(job.tenant_id) and room_of(job.pipeline) > 0
   if apart and redis.call('ZSCORE', K.blocked(job.pipeline), job.tenant_id .. ':' .. job.workspace_id) then

@@ -70,7 +70,13 @@ local function look_at_pool()
     end
   end
 end
-in_each_pool(look_at_pool)
+-- What is not counted any more passes for jobs of `default`: so that one comes last.
+for name in string.gmatch(other_pools(), '%S+') do
+  use_pool(':' .. name)
+  look_at_pool()
+end
+use_pool('')
+look_at_pool()
 local whole = not worked_enough()
 held(may_start(), rest)
 
@@ -87,16 +93,22 @@ for i = 1, #oldest, 2 do
     use_pool('')
   end
 end
-if not since and #oldest == 400 then
+local function first_of_ring()
+  local first
   for _, tenant in ipairs(redis.call('ZRANGE', K.ring(), 0, 49)) do
     for _, workspace in ipairs(redis.call('ZRANGE', K.workspaces(tenant), 0, 4)) do
       for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, 4)) do
         local member = redis.call('ZRANGE', K.ready(tenant, workspace, pipeline), 0, 0)[1]
         local at = member and redis.call('ZSCORE', K.ready_since(), string.sub(member, 18))
-        if at and not pipeline_full(pipeline) then since = math.min(since or tonumber(at), tonumber(at)) end
+        if at and not pipeline_full(pipeline) then first = math.min(first or tonumber(at), tonumber(at)) end
       end
     end
   end
+  return first
+end
+if #oldest == 400 then
+  since = since or first_of_ring()
+  in_each_pool(function() if other_pools() ~= '' then here.since = here.since or first_of_ring() end end)
 end
 local function flat(numbers)
   local reasons = {}

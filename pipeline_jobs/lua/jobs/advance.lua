@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- A run has come to a stage that another pool runs, with its outputs kept: the job gives its slot back and waits in that pool ('': `default`),
--- on the same attempt, with its progress. message: what is told to whoever looks at the job.
---@args id fence:digits pool? message
+-- on the same attempt, with its progress. message: what is told to whoever looks at the job. stage: the one that comes next. Where it came next
+-- at the last border, too, workers of two versions send the job to and fro, in the middle of a deploy: then it waits as after a fault.
+--@args id fence:digits pool? message stage
 --@settings events admits names kept
 --@once
 --@reply status hints
@@ -21,7 +22,13 @@ end
 local used = used_ms(job)
 record_usage(job, nil, used)
 job.segments_ms = redis.call('HINCRBY', K.job(id), 'segments_ms', int(used))
-redis.call('HDEL', K.job(id), 'faults')
+local to_and_fro, delay = redis.call('HGET', K.job(id), 'hop_stage') == stage, 0
+if to_and_fro then
+  delay = fault_delay(id)
+else
+  redis.call('HSET', K.job(id), 'hop_stage', stage)
+  redis.call('HDEL', K.job(id), 'faults')
+end
 if job.split then retire_split(id, job) end
-back_to_queue(id, job, 'fair_share', 0, 'hop', message, pool)
+back_to_queue(id, job, to_and_fro and 'retry' or 'fair_share', delay, 'hop', message, pool)
 return {'queued', settle_and_admit()}

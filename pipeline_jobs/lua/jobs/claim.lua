@@ -22,7 +22,7 @@ if tonumber(job.schema or '1') > schema then
   -- The hint is used up. The job gives its slot back at once and waits apart: jobs that this version can run go first.
   unhint(id, job)
   wait_apart(id)
-  return {'no', 'schema', {}}
+  return {'no', 'schema', admit()}
 end
 -- As if the hint had not been sent: the job waits in its lane again, for a worker of its pool, or of a class that knows its pipeline.
 local function refuse(why)

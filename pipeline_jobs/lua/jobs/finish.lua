@@ -18,16 +18,20 @@ local own_pool = job and pool_of(job) or ''
 
 -- Sent again, the finish hands over the same job. One that is sent the first time finds none: its nonce is new. No index is kept for it.
 local function handed_over()
-  use_pool(own_pool)
-  for _, other in ipairs(next_run ~= '' and redis.call('ZRANGE', K.leases(), 0, -1) or {}) do
-    local known = redis.call('HMGET', K.job(other), 'worker', 'run')
-    if known[1] == worker and known[2] == next_run then
-      local taken = fields_of(K.job(other))
-      complete_part(other, taken)
-      return flat_of(taken)
+  local found = {}
+  local function look()
+    for _, other in ipairs(next_run ~= '' and not found[1] and redis.call('ZRANGE', K.leases(), 0, -1) or {}) do
+      local known = redis.call('HMGET', K.job(other), 'worker', 'run')
+      if known[1] == worker and known[2] == next_run then
+        local taken = fields_of(K.job(other))
+        complete_part(other, taken)
+        found = flat_of(taken)
+      end
     end
   end
-  return {}
+  -- The job may have been removed since.
+  in_each_pool(look)
+  return found
 end
 
 -- Whether the process that ends this job may run another one. That one stays with its hint if it has a message of its own (callbacks and

@@ -26,27 +26,24 @@ local function free_slots()
   end
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
-  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs(), K.fleet(), K.recent(), K.pools())
+  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs(), K.fleet(), K.recent(), K.pools(), K.pool_turn())
   local capacity, stranded = tonumber(known[1]) or 0, tonumber(known[2]) or 0
   if not here.present then here.present, here.peak = tonumber(known[3]) or 0, tonumber(known[4]) or 0 end
   local cap = cap_of_pool(known[5])
   here.fleet = known[6] or ''
   here.slots, here.recent = math.min(capacity, cap), here.recent or known[7] or ''
-  read_once.pools = read_once.pools or known[8] or ''
+  read_once.pools, read_once.last = read_once.pools or known[8] or '', known[9] or ''
   local taken = running - stranded + hinted
   return math.min(here.fleet == '*' and free_of_classes() or capacity - taken, cap - taken)
 end
 
 -- Admission of a pool: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Where the broker is another server
 -- (TEMPLATE is empty), the hints to be published are noted: id, fence, tenant, workspace, pipeline, message, and whose queue it goes to. One
--- script dispatches at most this many jobs of a pool; the next script, at the latest a worker's beat, continues. take(id, job, fence, class, known, changed): is asked before a hint is sent, and returns whether the job has started instead.
-local DISPATCHES_MOST = 150
-local function admit_here(hints, take)
-  local free, lost = math.min(free_slots(), DISPATCHES_MOST), true
+-- script dispatches at most this many jobs, in all pools together; the next script, at the latest a worker's beat, continues. slots: how many are free, if the caller knows. take(id, job, fence, class, known, changed): is asked before a hint is sent, and returns whether the job has started instead.
+local DISPATCHES_MOST = 90
+local function admit_here(hints, take, slots)
+  local free, lost = math.min(slots or free_slots(), DISPATCHES_MOST - (read_once.sent or 0)), true
   here.passed = 0
-  -- Half of a script's work is left to the admission, whatever came before. Otherwise no slot would be given as long as there is more to do
-  -- than one script may.
-  spent.commands = math.min(spent.commands, WORK_MOST / 2)
   -- Tenants that wait because their class was busy are asked together with the others.
   if free > 0 and here.fleet == '*' then ask_blocked() end
   while free > 0 do
@@ -85,6 +82,7 @@ local function admit_here(hints, take)
         end
       end
       read_once.fences[id] = fence
+      read_once.sent = (read_once.sent or 0) + 1
       free = free - 1
     elseif known[1] == 'queued' then
       wait_apart(id)
@@ -107,14 +105,26 @@ local function admit(take)
       if pool ~= POOL then unblock(pipeline) end
     end
   end
+  -- Half of a script's work is left to the admission, whatever came before. Otherwise no slot would be given as long as there is more to do
+  -- than one script may.
+  spent.commands = math.min(spent.commands, WORK_MOST / 2)
   use_pool('')
-  come_back()
-  admit_here(hints, take)
-  for name in string.gmatch(other_pools(), '%S+') do
-    use_pool(':' .. name)
+  local free, names, from = free_slots(), {''}, 0
+  for name in string.gmatch(other_pools(), '%S+') do names[#names + 1] = ':' .. name end
+  if names[2] then
+    -- Behind the pool that had the last such slot; before all, a pool with jobs that were lost.
+    for i, name in ipairs(names) do if name == read_once.last then from = i end end
+    for i, name in ipairs(names) do
+      use_pool(name)
+      if redis.call('EXISTS', K.lost()) > 0 then from = i - 1 end
+    end
+  end
+  for i = 0, #names - 1 do
+    use_pool(names[(from + i) % #names + 1])
     come_back()
-    if redis.call('EXISTS', K.ring(), K.lost(), K.blocking()) > 0 then admit_here(hints, take) end
+    if POOL == '' or redis.call('EXISTS', K.ring(), K.lost(), K.blocking()) > 0 then admit_here(hints, take, POOL == '' and free or nil) end
   end
   use_pool('')
+  if names[2] and read_once.turn and read_once.turn ~= read_once.last then redis.call('SET', K.pool_turn(), read_once.turn) end
   return hints
 end

@@ -130,7 +130,11 @@ local function charge(job, ms, slots, ...)
   local newcomer = share.time == share.came and slots <= 0
   if newcomer then share.came = time end
   -- If it comes again, it is behind those that came meanwhile, though a charge that is put right sets its clock to where it came.
-  if slots > 0 then share.entry = 0 end
+  if slots > 0 then
+    share.entry = 0
+    local limits = limits_of(tenant)
+    if limits.max_concurrent or limits.start_rate or pipe_of(job.pipeline).cap then read_once.turn = POOL end
+  end
   share.time, share[own], share.n = time, at, math.max(0, share.n + slots)
   redis.call('HSET', K.share(tenant), 'time' .. POOL, time, 'came' .. POOL, share.came, 'entry' .. POOL, share.entry, own, at, 'n' .. POOL, share.n, ...)
   if POOL ~= '' and slots ~= 0 then

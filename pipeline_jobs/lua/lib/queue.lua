@@ -35,13 +35,14 @@ end
 
 -- A hint that no run began with: its job waits in its lane again.
 local function hint_lost(id, job)
-  unhint(id, job)
   if limits_of(job.tenant_id).start_rate then
-    -- A token was taken for a start that did not happen.
+    -- A token was taken for a start that did not happen. It is there before the slot is free: who waits for one comes back with that.
     local common = common_of(job.tenant_id)
     common.tokens = common.tokens + 1
     redis.call('HSET', K.share(job.tenant_id), 'tokens', common.tokens)
+    read_once.freed[job.tenant_id] = pool_of(job)
   end
+  unhint(id, job)
   place_again(id, job)
   redis.call('HSET', K.job(id), 'reason', 'fair_share')
   make_ready(id, job)

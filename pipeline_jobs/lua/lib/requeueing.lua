@@ -32,6 +32,12 @@ local function back_to_queue(id, job, reason, delay_ms, why, warning, pool)
   return event(id, job, 'requeued', warning or job.message, why)
 end
 
+-- How long a job waits that no machine could go on with, in ms, and how many times in a row that has been so.
+local function fault_delay(id)
+  local faults = redis.call('HINCRBY', K.job(id), 'faults', 1)
+  return math.min(1000 * 2 ^ (faults - 1), 300000), faults
+end
+
 -- Hand-backs have no limit, so they must not go unnoticed: they are counted, and from the tenth on the job's log has a warning.
 -- n: the number of this job's hand-backs of this kind. Returns the warning, or nil.
 local function handed_back(id, why, n)

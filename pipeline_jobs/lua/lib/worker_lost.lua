@@ -53,8 +53,8 @@ local function give_up(id, job, why, error, detail, delay)
   elseif why == 'handback' then
     back_to_queue(id, job, 'fair_share', 0, why, handed_back(id, why, redis.call('HINCRBY', K.job(id), 'handbacks', 1)))
   else
-    local faults = redis.call('HINCRBY', K.job(id), 'faults', 1)
-    back_to_queue(id, job, 'retry', math.min(1000 * 2 ^ (faults - 1), 300000), why, handed_back(id, why, faults))
+    local delay, faults = fault_delay(id)
+    back_to_queue(id, job, 'retry', delay, why, handed_back(id, why, faults))
   end
   return 'queued'
 end

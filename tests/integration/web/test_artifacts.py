@@ -11,6 +11,7 @@ from itsdangerous import Signer
 from werkzeug.test import TestResponse
 
 from pipeline_jobs.job import NewJob
+from tests.cases import each
 
 from .checks import problem_of
 from .world import World
@@ -79,7 +80,7 @@ def test_a_range_beyond_the_end_is_416_and_tells_the_size(client: FlaskClient, p
     assert response.headers["Content-Range"] == "bytes */2048"
 
 
-@pytest.mark.parametrize("wanted", ["bytes=0-1,5-6", "lines=1-2", "bytes", "bytes=x", "bytes=5-1", "nonsense", ""])
+@each("wanted", ["bytes=0-1,5-6", "lines=1-2", "bytes", "bytes=x", "bytes=5-1", "nonsense", ""])
 def test_what_is_no_single_range_of_bytes_is_passed_over(client: FlaskClient, published: World, wanted: str) -> None:
     response = fetch(client, Range=wanted)
     assert (response.status_code, response.data) == (200, CLIP)
@@ -139,7 +140,7 @@ def test_a_prefix_that_the_record_does_not_name_is_404(client: FlaskClient, publ
     problem_of(fetch(client), 404, "unknown_artifact")
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     [
         f"{PREFIX}/missing.mp4",

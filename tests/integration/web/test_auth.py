@@ -27,6 +27,7 @@ from pipeline_jobs.web.app import create_app
 from pipeline_jobs.web.schemas.audit import AuditPage, AuditRow
 from pipeline_jobs.web.schemas.keys import ApiKey, ApiKeyList, NewApiKey
 from pipeline_jobs.web.state import EXTENSION
+from tests.cases import each
 
 from .checks import problem_of
 from .conftest import MakeClient
@@ -477,7 +478,7 @@ class TestKeyRoutes:
         made = admin("POST", "/pipeline/tenants/*/keys", json={"role": "read", "expires_at": "2999-01-01T00:00:00+01:00"})
         assert (made.get_json()["expires_at"], made.get_json()["tenant_id"]) == ("2998-12-31T23:00:00.000Z", "*")
 
-    @pytest.mark.parametrize(
+    @each(
         ("body", "field"),
         [
             ({}, "role"), ({"role": "root"}, "role"), ({"role": None}, "role"), ({"role": "read", "expires_at": 5}, "expires_at"),

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.schemas import batches as batch_bodies
 from pipeline_jobs.web.schemas import jobs as bodies
+from tests.cases import each
 
 from .checks import problem_of
 from .conftest import MakeClient
@@ -65,7 +66,7 @@ def test_partial_leaves_the_wrong_ones_out(client: FlaskClient) -> None:
     problem_of(create(client, {"url": 5}, partial=True), 422, "invalid_input", "jobs.0.url")
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "status", "field"),
     [
         ({}, 422, "jobs"),
@@ -143,7 +144,7 @@ def test_cancel_by_filter(client: FlaskClient, world: World) -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "field"),
     [
         ({}, "tenant_id"),

@@ -16,6 +16,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.api import counts
 from pipeline_jobs.web.schemas import bulk as bodies
+from tests.cases import each
 
 from .checks import problem_of
 from .world import World
@@ -190,7 +191,7 @@ def test_a_key_reaches_its_own_jobs_only(client: FlaskClient, world: World) -> N
     assert (mine[0] in world.ids(), theirs[0] in world.ids()) == (False, True)
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "field"),
     [
         ({"action": "retry", "filter": {}}, "filter"),

@@ -19,6 +19,7 @@ from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access import key_cache
 from tests.acceptance.isolation import ROUTES, UI
+from tests.cases import each
 from tests.commands import commands
 
 from .conftest import MakeClient
@@ -78,7 +79,7 @@ def work(world: World, client: FlaskClient, method: str, path: str, **request: A
     return calls
 
 
-@pytest.mark.parametrize(("method", "rule", "thing"), CELLS)
+@each(("method", "rule", "thing"), CELLS)
 def test_another_tenants_thing_is_the_same_work_as_none(
     world: World, make_client: MakeClient, foreign: dict[str, str], method: str, rule: str, thing: str
 ) -> None:

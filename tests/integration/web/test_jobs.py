@@ -15,6 +15,7 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.http import replies
 from pipeline_jobs.web.schemas import jobs as bodies
+from tests.cases import each
 
 from .checks import problem_of
 from .conftest import MakeClient
@@ -166,9 +167,7 @@ class TestGet:
         bodies.Job.model_validate(body)
         assert (body["error"], body["error_detail"], body["result"]) == ("no audio", detail, None)
 
-    @pytest.mark.parametrize(
-        "job_id", ["job_1_00000000", "x", "..", "%00", "a b", "é", "-x", "a" * 129, "a" * 5000, "job_1%0d%0aX:1", "{}", "'"]
-    )
+    @each("job_id", ["job_1_00000000", "x", "..", "%00", "a b", "é", "-x", "a" * 129, "a" * 5000, "job_1%0d%0aX:1", "{}", "'"])
     def test_an_unknown_or_odd_id_is_404(self, client: FlaskClient, job_id: str) -> None:
         for method in ("GET", "DELETE"):
             problem_of(client.open(f"/pipeline/jobs/{job_id}", method=method), 404)
@@ -290,7 +289,7 @@ class TestDelete:
     def test_a_job_that_ends_in_that_moment_is_removed(self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         job_id = created(client)
         cancel = world.store.cancel
-        monkeypatch.setattr(world.store, "cancel", lambda job_id, whose: (world.complete(job_id), cancel(job_id, whose))[1])
+        monkeypatch.setattr(world.store, "cancel", lambda job_id, whose, **by: (world.complete(job_id), cancel(job_id, whose, **by))[1])
         assert client.delete(f"/pipeline/jobs/{job_id}").get_json()["status"] == "deleted"
         assert world.ids() == []
 

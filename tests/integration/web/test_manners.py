@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.exceptions import ConfigurationError, IdTaken, JobNotEnded, StoreError
+from tests.cases import each
 
 from .checks import problem_of
 from .conftest import MakeClient
@@ -39,7 +40,7 @@ class TestRequestId:
         for path in ("/health/live", "/nowhere"):
             assert client.get(path, headers={"X-Request-Id": "abc-1.2:3"}).headers["X-Request-Id"] == "abc-1.2:3"
 
-    @pytest.mark.parametrize("odd", ["", "a b", "a\tb", "<script>", "x" * 129, "é", '"', "a,b", "a;b"])
+    @each("odd", ["", "a b", "a\tb", "<script>", "x" * 129, "é", '"', "a,b", "a;b"])
     def test_an_odd_one_is_replaced(self, client: FlaskClient, odd: str) -> None:
         environ = {"HTTP_X_REQUEST_ID": odd}
         found = client.get("/health/live", environ_overrides=environ).headers["X-Request-Id"]
@@ -64,7 +65,7 @@ class TestRequestId:
 
 
 class TestHeaders:
-    @pytest.mark.parametrize("path", ["/health/live", "/nowhere", "/pipeline/jobs", "/docs", "/openapi.json"])
+    @each("path", ["/health/live", "/nowhere", "/pipeline/jobs", "/docs", "/openapi.json"])
     def test_every_answer_is_guarded(self, client: FlaskClient, path: str) -> None:
         headers = client.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -116,11 +117,11 @@ class TestErrors:
         body = problem_of(client.get("/pipeline/nothing?x=1"), 404, "not_found")
         assert body["instance"] == "/pipeline/nothing"
 
-    @pytest.mark.parametrize("path", ["/pipeline/jobs/", "/pipeline//jobs", "/%00", "/%ff", "/" + "a" * 5000])
+    @each("path", ["/pipeline/jobs/", "/pipeline//jobs", "/%00", "/%ff", "/" + "a" * 5000])
     def test_an_odd_route_is_404(self, client: FlaskClient, path: str) -> None:
         problem_of(client.open(path=path), 404)
 
-    @pytest.mark.parametrize(
+    @each(
         ("method", "path", "allowed"),
         [
             ("PUT", "/pipeline/jobs", {"GET", "POST"}),

@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.tenants import TenantLimits
+from tests.cases import each
 from tests.integration.web.checks import problem_of
 from tests.integration.web.conftest import MakeClient
 from tests.integration.web.world import World
@@ -61,7 +62,7 @@ def test_the_defaults_are_the_careful_ones(client: FlaskClient) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "field", "says"),
     [
         ({"cron": "61 * * * *"}, "cron", "the minute must be 0-59"),

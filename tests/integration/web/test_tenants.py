@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
+from tests.cases import each
 from tests.integration.web.checks import problem_of
 from tests.integration.web.conftest import MakeClient
 from tests.integration.web.world import World
@@ -33,7 +34,7 @@ class TestLimits:
         row = world.audit[0]
         assert (row.action, row.target, row.detail) == ("limits.changed", "acme", {"weight": 2.0})
 
-    @pytest.mark.parametrize(
+    @each(
         ("body", "field"),
         [
             ({"weight": 0}, "weight"),
@@ -58,7 +59,7 @@ class TestUsage:
         assert [day["date"] for day in days] == sorted({day["date"] for day in days}, reverse=True)
         assert [(day["created"], day["failure_rate"]) for day in days] == [(2, 0.5), (0, None), (0, None)]
 
-    @pytest.mark.parametrize("days", ["0", "401", "x", "-1", "1.5"])
+    @each("days", ["0", "401", "x", "-1", "1.5"])
     def test_days_out_of_range_are_refused(self, client: FlaskClient, days: str) -> None:
         problem_of(client.get(f"/pipeline/tenants/acme/usage?days={days}"), 422, field="days")
 

@@ -14,6 +14,7 @@ from pipeline_jobs.operation.waits import reason
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.ui import words
 from pipeline_jobs.web.ui.results import MAX_SEGMENTS, result_view, safe_link
+from tests.cases import each
 
 from .drawn import UI, harmless
 from .world import NOON, World
@@ -31,7 +32,7 @@ PAYLOADS = (
 )
 
 
-@pytest.mark.parametrize(
+@each(
     "page",
     [
         *(text for text in PAYLOADS if "data-mark" in text and "<" in text),

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 from pipeline_jobs.files import paced
 from pipeline_jobs.files.upload import TURNS
 from pipeline_jobs.web.schemas.uploads import Upload, UploadList
+from tests.cases import each
 
 from .checks import problem_of
 from .world import World
@@ -114,7 +115,7 @@ def test_a_tenants_uploads_are_listed_newest_first_by_pages(client: FlaskClient)
     assert of_one == [made[2], made[0]]
 
 
-@pytest.mark.parametrize(
+@each(
     ("query", "status", "field"),
     [
         ("", 422, "tenant_id"), ("tenant_id=-a", 422, "tenant_id"), ("tenant_id=acme&limit=0", 422, "limit"),
@@ -147,7 +148,7 @@ def test_a_body_larger_than_the_limit_for_json_passes_whole_and_in_chunks(client
     assert (done.status_code, done.headers["Upload-Offset"]) == (204, str(len(data)))
 
 
-@pytest.mark.parametrize(
+@each(
     ("headers", "status", "field"),
     [
         ({}, 400, "Upload-Length"),
@@ -178,7 +179,7 @@ def test_a_wrong_beginning_names_its_header(client: FlaskClient, world: World, h
         assert answer.headers["Tus-Version"] == "1.0.0"
 
 
-@pytest.mark.parametrize(
+@each(
     ("offset", "data", "extra", "status", "field"),
     [
         (None, b"x", {}, 400, "Upload-Offset"),
@@ -221,7 +222,7 @@ def test_one_that_a_live_job_needs_stays(client: FlaskClient, world: World) -> N
     problem_of(client.delete(made.headers["Location"]), 409, "upload_in_use")
 
 
-@pytest.mark.parametrize("upload_id", ["0" * 24, "x", "0" * 25, "%00", "..%2f..", "A" * 24])
+@each("upload_id", ["0" * 24, "x", "0" * 25, "%00", "..%2f..", "A" * 24])
 def test_what_is_no_upload_is_404(client: FlaskClient, upload_id: str) -> None:
     for method in ("GET", "PATCH", "DELETE"):
         answer = client.open(f"{PATH}/{upload_id}", method=method, headers={"Upload-Offset": "0", "Content-Type": TYPE})

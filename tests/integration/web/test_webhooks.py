@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.states import JobStatus
+from tests.cases import each
 
 from .checks import problem_of
 from .conftest import MakeClient
@@ -37,7 +37,7 @@ class TestEndpoints:
         second = client.get(f"{HOOKS}?limit=2&cursor={first['next_cursor']}").get_json()
         assert (first["count"], second["count"], second["next_cursor"]) == (2, 1, None)
 
-    @pytest.mark.parametrize(
+    @each(
         ("body", "field"),
         [
             ({}, "url"), ({"url": "http://hooks.example/"}, "url"), ({"url": "https://127.0.0.1/"}, "url"), ({"url": "x" * 3000}, "url"),
@@ -122,7 +122,7 @@ class TestJobs:
         body = {"url": "https://media.example/a.mp4", "webhook": {"url": URL, "events": ["job.failed"]}}
         assert client.post("/pipeline/jobs", json=body).get_json()["webhook"] == {"url": URL, "events": ["job.failed"]}
 
-    @pytest.mark.parametrize(
+    @each(
         ("webhook", "field"),
         [
             ({}, "webhook.url"), ("https://x", "webhook"), ({"url": "https://10.0.0.1/"}, "webhook.url"),

@@ -7,12 +7,12 @@ import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.schemas import events as event_bodies
 from pipeline_jobs.web.schemas import workflows as bodies
+from tests.cases import each
 
 from .checks import problem_of
 from .world import World
@@ -76,7 +76,7 @@ def test_each_wrong_job_is_named_and_none_is_made(client: FlaskClient, world: Wo
     assert world.ids() == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("jobs", "field", "said"),
     [
         ([{**SLEEP, "name": "a", "depends_on": ["b"]}, {**SLEEP, "name": "b", "depends_on": ["a"]}], None, " -> "),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline_jobs.addresses import source_policy
+from tests.cases import each
 
 ALWAYS_CLOSED = [
     "169.254.169.254", "168.63.129.16", "224.0.0.1", "255.255.255.255", "0.0.0.0", "fe80::1", "ff02::1", "64:ff9b::7f00:1",
@@ -19,7 +20,7 @@ def test_these_are_closed_whatever_is_allowed(address: str, allow_private: bool)
     assert not source_policy(allow_private).permits_address(address)
 
 
-@pytest.mark.parametrize("address", PRIVATE)
+@each("address", PRIVATE)
 def test_private_addresses_are_open_only_by_the_setting(address: str) -> None:
     assert not source_policy(False).permits_address(address)
     assert source_policy(True).permits_address(address)

@@ -21,6 +21,7 @@ from pipeline_jobs.media import probe, render, transcode
 from pipeline_jobs.media.outputs import captions, catalogue, storyboard
 from pipeline_jobs.media.outputs.captions import EASY, FAST, LATEST, LINE, Cue, cues
 from pipeline_jobs.settings import load_settings
+from tests.cases import each
 from tests.unit.media.fakes import FakeReporter, frameless, make_film, slideshow
 
 #: Of the film: how long it plays, when it is black and silent, its size.
@@ -127,7 +128,7 @@ def test_captions_keep_the_rules(segments: list[tuple[float, float, str]]) -> No
     check(found, segments)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@each("seed", range(20))
 def test_captions_keep_the_rules_whatever_is_said(seed: int) -> None:
     chance = np.random.default_rng(seed)
     segments, at = [], 0.0

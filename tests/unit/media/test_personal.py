@@ -15,6 +15,7 @@ from pipeline_jobs.media.keywords import rank
 from pipeline_jobs.media.personal import masked
 from pipeline_jobs.media.sentences import words
 from pipeline_jobs.media.speech import Phrase, Word
+from tests.cases import each
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.test_transcribe import espeak, write
 
@@ -26,7 +27,7 @@ def text_of(text: str, kinds: tuple[str, ...] = ALL, language: str | None = None
     return " ".join(phrase.text for phrase in phrases)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("Call 415-555-2671 today.", "Call [number] today."),
@@ -55,7 +56,7 @@ def test_what_names_a_person_or_an_account_is_masked(text: str, expected: str) -
     assert text_of(text) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "It took 45 minutes, and 1,500,000 people came.",

@@ -16,6 +16,7 @@ from pipeline_jobs.media import languages, pipeline, transcribe
 from pipeline_jobs.media.pipeline import MEDIA
 from pipeline_jobs.pipelines import registry
 from pipeline_jobs.settings import Settings
+from tests.cases import each
 from tests.living import running
 from tests.tricks.files import subtitles_only
 from tests.unit.media.conftest import MakeContext
@@ -46,28 +47,26 @@ def assert_it_became_words(result: dict[str, Any], name: str, reporter: FakeRepo
     assert {stage for stage, _, _ in reporter.reports} == {stage.name for stage in MEDIA.stages}
 
 
-@pytest.mark.parametrize("name", ["harbor.mp4", "harbor.wav"])
-def test_a_clip_becomes_words(
-    site: FakeSite, make_context: MakeContext, reporter: FakeReporter, published: dict[str, bytes], name: str
-) -> None:
-    url = site.file(f"/{name}", (SAMPLES / name).read_bytes())
-    assert_it_became_words(run(make_context(url, quality="144p")), name, reporter, published)
+def test_a_sound_becomes_words(site: FakeSite, make_context: MakeContext, reporter: FakeReporter, published: dict[str, bytes]) -> None:
+    """A film does in the next test."""
+    url = site.file("/harbor.wav", (SAMPLES / "harbor.wav").read_bytes())
+    assert_it_became_words(run(make_context(url, quality="144p")), "harbor.wav", reporter, published)
 
 
-def test_the_sample_job_again_in_one_process_has_the_same_words_and_none_is_invented(
+def test_the_sample_job_has_the_same_words_in_every_process_and_none_is_invented(
     site: FakeSite, make_context: MakeContext, reporter: FakeReporter, published: dict[str, bytes]
 ) -> None:
-    """One whole job, then twice the stage that could remember something: the model and the detector stay in the process."""
+    """One whole job, then the stage of the model in this process, which has heard other things. What one process remembers of itself:
+    `test_transcribe.py`."""
     context = make_context(site.file("/welcome.mp4", (SAMPLES / "welcome.mp4").read_bytes()), quality="144p")
     first = run(context)
     assert_it_became_words(first, "welcome.mp4", reporter, published)
     spoken = (SAMPLES / "welcome.txt").read_text()
     assert len(str(first["transcript"]).split()) == len(spoken.split()), "a word more would be invented"
     assert word_share(str(first["transcript"]), spoken) > 0.95, "what was heard was said"
-    for _ in range(2):
-        again = transcribe.run(context)
-        # Fields without a value are no part of a result.
-        assert {name: first.get(name) for name in again} == again
+    again = transcribe.run(context)
+    # Fields without a value are no part of a result.
+    assert {name: first.get(name) for name in again} == again
 
 
 def test_a_clip_without_words_completes(site: FakeSite, make_context: MakeContext, tmp_path: object) -> None:
@@ -178,7 +177,7 @@ def test_it_is_registered_with_its_defaults() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each(
     ("params", "field"),
     [
         ({"sentences": 3}, "params.sentences"),

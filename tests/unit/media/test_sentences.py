@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import pytest
-
 from pipeline_jobs.media.sentences import LONGEST, sentences, words
+from tests.cases import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("", []),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_jobs.media.sniff import HEAD, Kind, kind
+from tests.cases import each
 from tests.unit.media.fakes import SAMPLES, make_film
 
 
@@ -28,7 +29,7 @@ def test_every_container_that_probe_opens_is_known(tmp_path: Path, suffix: str, 
     assert kind(path.read_bytes()[:HEAD]) is Kind.MEDIA
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "#EXTM3U\n#EXT-X-VERSION:3\n", "\ufeff#EXTM3U\n", "ffconcat version 1.0\nfile 'a.mp4'\n", "file '/etc/passwd'\n",

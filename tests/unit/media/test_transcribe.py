@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -190,8 +191,9 @@ def test_what_is_no_speech_has_no_words(make_context: MakeContext, reporter: Fak
 
 
 def test_quiet_speech_is_heard(make_context: MakeContext) -> None:
-    said = transcribe.run(with_sound(make_context, HARBOR * 0.02))
-    assert word_share((SAMPLES / "harbor.txt").read_text(), said["transcript"]) > 0.9
+    said = transcribe.run(with_sound(make_context, BEGINNING * 0.02))
+    spoken = re.split(r"(?<=\.) ", (SAMPLES / "harbor.txt").read_text())
+    assert word_share(" ".join(spoken[:2]), said["transcript"]) > 0.9
 
 
 def test_nothing_is_said_twice_and_no_piece_is_too_long_or_too_short(
@@ -239,8 +241,8 @@ def test_numbers_are_written_as_the_job_says(make_context: MakeContext, counting
 
 def test_the_model_is_given_the_sound_and_no_copy_of_it_as_a_list() -> None:
     """A list has 32 bytes a sample where the sound has four: 1.8 GB of an hour."""
-    moonshine, sound = speech.load("moonshine"), HARBOR
-    moonshine.transcribe(BEGINNING, None)
+    moonshine, sound = speech.load("moonshine"), BEGINNING
+    moonshine.transcribe(SENTENCE, None)
     tracemalloc.start()
     moonshine.transcribe(sound, None)
     most = tracemalloc.get_traced_memory()[1]

@@ -9,7 +9,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-KIND = os.environ.get("STANDIN", "")
+KIND = os.environ.get("PYTEST_STANDIN", "")
 JOB = {
     "job_id": "job_1_a",
     "tenant_id": "demo",

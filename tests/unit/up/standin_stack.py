@@ -1,6 +1,6 @@
 """`python -m pipeline_jobs.up` with stand-ins for everything but the embedded server; run by `test_main.py`.
 
-`STANDIN` says what is different this time: `api_dies`, `job_fails`, `stubborn`.
+`PYTEST_STANDIN` says what is different this time: `api_dies`, `job_fails`, `stubborn`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline_jobs.up import main as up
 from pipeline_jobs.up import stack
 from pipeline_jobs.up.supervisor import Command, Supervisor
 
-KIND = os.environ.get("STANDIN", "")
+KIND = os.environ.get("PYTEST_STANDIN", "")
 SERVER = Path(__file__).with_name("standin_server.py")
 
 

@@ -8,20 +8,22 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import requests
 
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.up.main import flower_login
+from tests import preloaded
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
-STANDIN = Path(__file__).with_name("standin_stack.py")
 
 
 def environment(data: Path, **values: str) -> dict[str, str]:
@@ -32,8 +34,22 @@ def environment(data: Path, **values: str) -> dict[str, str]:
 
 
 def run(data: Path, *arguments: str, **values: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(STANDIN), "up", *arguments]
-    return subprocess.run(command, env=environment(data, **values), capture_output=True, text=True, timeout=60, check=False)
+    """Such a stack until it ends."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        process = start(out, errors, environment(data, **values), *arguments)
+        try:
+            code = process.wait(60)
+        finally:
+            process.kill()
+        out.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(process.args, code, out.read(), errors.read())
+
+
+def start(out: IO[Any], errors: IO[Any], env: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    """Forked: of the second of a processor that a start takes all but a tenth are imports."""
+    command = (sys.executable, "-m", "tests.unit.up.standin_stack", "up", *arguments)
+    return preloaded.start(command, env=env, stdout=out.fileno(), stderr=errors.fileno())
 
 
 @contextmanager
@@ -41,7 +57,7 @@ def serving(data: Path, **values: str) -> Iterator[tuple[subprocess.Popen[bytes]
     """A stack that has come to serve, and the file with its words."""
     words = data.parent / "words"
     with words.open("wb") as output:
-        process = subprocess.Popen([sys.executable, str(STANDIN), "up"], env=environment(data, **values), stdout=output, stderr=output)
+        process = start(output, output, environment(data, **values))
     try:
         until(lambda: "Serving until Ctrl-C." in words.read_text() or process.poll() is not None, "the stack to serve")
         yield process, words
@@ -82,9 +98,8 @@ def test_once_ends_with_the_job_and_shows_its_result(data: Path) -> None:
 def test_with_the_store_away_it_says_soon_what_it_waits_for(data: Path, tmp_path: Path) -> None:
     words = tmp_path / "words"
     with words.open("wb") as output:
-        command, began = [sys.executable, str(STANDIN), "up"], time.monotonic()
-        env = environment(data, PIPELINE_REDIS_URL="redis://127.0.0.1:1/0")
-        process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
+        began = time.monotonic()
+        process = start(output, output, environment(data, PIPELINE_REDIS_URL="redis://127.0.0.1:1/0"))
     try:
         until(lambda: "Waiting for the store: 127.0.0.1:1 cannot be reached: Connection refused" in words.read_text(), "its word")
         print(f"said after {time.monotonic() - began:.1f} s")
@@ -97,14 +112,14 @@ def test_with_the_store_away_it_says_soon_what_it_waits_for(data: Path, tmp_path
 
 
 def test_once_fails_with_the_job(data: Path) -> None:
-    ended = run(data, "--once", STANDIN="job_fails")
+    ended = run(data, "--once", PYTEST_STANDIN="job_fails")
     assert ended.returncode == 1
     assert "The job is failed [not_media]: it is no media" in ended.stdout
     assert left_behind(data) == []
 
 
 def test_a_process_that_dies_at_start_is_told_with_its_last_words(data: Path) -> None:
-    ended = run(data, STANDIN="api_dies")
+    ended = run(data, PYTEST_STANDIN="api_dies")
     assert ended.returncode == 1
     assert "Error: api ended with code 1" in ended.stdout
     assert "    wsgi.py is broken" in ended.stdout
@@ -195,7 +210,7 @@ def test_a_second_stack_on_the_same_data_is_refused(data: Path) -> None:
 
 
 def test_a_second_signal_does_not_wait_for_the_stubborn(data: Path) -> None:
-    with serving(data, STANDIN="stubborn") as (process, words):
+    with serving(data, PYTEST_STANDIN="stubborn") as (process, words):
         process.send_signal(signal.SIGTERM)
         until(lambda: "Stopping" in words.read_text())
         process.send_signal(signal.SIGTERM)

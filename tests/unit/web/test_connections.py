@@ -23,6 +23,7 @@ from pipeline_jobs.web.server.body_room import MOST_BYTES, MOST_OF_ONE
 from pipeline_jobs.web.server.chunked_body import ChunkedBody
 from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
 from tests import preloaded
+from tests.cases import each
 from tests.stack import free_port
 from tests.waiting import until
 
@@ -284,7 +285,7 @@ def test_nobody_waits_for_the_rest_of_a_body_that_was_not_read(port: int) -> Non
             assert status(sender) == b""
 
 
-@pytest.mark.parametrize("seed", range(10))
+@each("seed", range(10))
 def test_a_chunked_body_that_is_complete_is_read_without_a_wait(seed: int) -> None:
     """By gunicorn, whatever it is: all of it is there, or what there is is wrong. And what gunicorn reads is complete to the byte."""
     draw = random.Random(seed)

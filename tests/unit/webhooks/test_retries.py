@@ -11,6 +11,7 @@ from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.webhooks.post import Answer, retry_after
 from pipeline_jobs.webhooks.retries import MOST_RETRY_AFTER, Verdict, verdict
+from tests.cases import each
 
 TABLE = Settings().webhook_retry_table
 NO_ANSWER = Answer(None, "timeout")
@@ -41,7 +42,7 @@ def test_any_2xx_is_a_delivery(status: int) -> None:
     assert verdict(Answer(status, ""), 1, TABLE, middle) == Verdict("delivered")
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 409, 429, 500, 502, 503, 504, None])
+@each("status", [301, 302, 307, 400, 401, 404, 409, 429, 500, 502, 503, 504, None])
 def test_anything_else_is_tried_again_and_410_is_not(status: int | None) -> None:
     assert verdict(Answer(status, "x"), 3, TABLE, middle) == Verdict("retry", 1800)
     assert verdict(Answer(status, "x"), 10, TABLE, middle) == Verdict("dead")

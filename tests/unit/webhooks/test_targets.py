@@ -9,6 +9,7 @@ import pytest
 from pipeline_jobs.addresses import origin
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.webhooks.targets import EVENTS, check_own, check_target
+from tests.cases import each
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ def test_a_public_https_url_is_taken(url: str) -> None:
     check_target(url, EVENTS, allow_private=False)
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "why"),
     [
         ("", "required"), (None, "required"), (5, "required"), ("https://x.example/" + "a" * 2048, "longer than 2048"),
