@@ -83,6 +83,8 @@ def test_the_main_process_hands_back_what_a_child_could_not(app: JobsCelery, job
         {"id": "a:b"},
         {"id": "x y"},
         {"id": ""},
+        {"id": "job~7.x"},
+        {"id": "job~7.123456"},
         {"fence": "1"},
         {"fence": 0},
         {"fence": True},
@@ -92,6 +94,13 @@ def test_the_main_process_hands_back_what_a_child_could_not(app: JobsCelery, job
 def test_what_would_go_into_scripts_is_as_it_must_be(app: JobsCelery, job: Job, headers: dict[str, Any]) -> None:
     with pytest.raises(InvalidTaskError, match=f"no {next(iter(headers))} that"):
         _request(app, job, **headers)
+
+
+def test_the_hint_of_a_part_has_its_id_and_a_bare_message_may_not(app: JobsCelery, job: Job) -> None:
+    """A bare message makes a job of its id, and no job may be taken for a part."""
+    assert _request(app, job, id="job~7.12").id == "job~7.12"
+    with pytest.raises(InvalidTaskError, match="no id that"):
+        _request(app, job, id="job~7.12", fence=None)
 
 
 def test_the_fence_of_a_message_is_the_one_that_it_has_whatever_else_it_says(app: JobsCelery, job: Job) -> None:

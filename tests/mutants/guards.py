@@ -2277,6 +2277,7 @@ GUARDS = (
         "if False and (",
         FAILURE_WRITES,
     ),
+    _py("worker/request", "no bare message has a part's id", "(fence is not None and PART_ID", "(PART_ID", FAILURE_WRITES),
     _py("worker/request", "a fence that goes into scripts", "type(fence) is not int or not 0 < fence < MAX_FENCE", "False", FAILURE_WRITES),
     _py(
         "worker/consumer",
