@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from pipeline_jobs.cell import Cell
@@ -65,10 +68,16 @@ def _place(job: Job) -> tuple[str, ...]:
     return (
         f"It waits in the pool {queue['pool']}." if queue.get("pool") else "",
         f"Position {queue['position']}." if queue.get("position") else "",
-        f"The limit is {queue['limit']}." if queue.get("limit") is not None else "",
+        _limit(queue),
         f"It may start in about {queue['eta_seconds']:.0f} s." if queue.get("eta_seconds") is not None else "",
         f"It waits for {', '.join(job.depends_on)}." if job.reason == Reason.DEPENDENCY else "",
         f"It waits for {job.awaits}: {job.message}" if job.awaits else "",
         f"From {rfc3339(job.run_at)} on." if job.reason in (Reason.SCHEDULED, Reason.RETRY) and job.run_at else "",
         f"The last try: {job.error}" if job.error else "",
     )
+
+
+def _limit(queue: Mapping[str, Any]) -> str:
+    if queue.get("limit") is None:
+        return ""
+    return f"{queue['current']} of {queue['limit']} have ended." if queue["reason"] == Reason.PARTS else f"The limit is {queue['limit']}."

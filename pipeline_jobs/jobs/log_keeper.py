@@ -46,6 +46,8 @@ class LogKeeper:
         """:param secrets: values that are not to be in the log."""
         self._store, self._artifacts, self._job = store, artifacts, job
         self.log = RunLog(job.attempt, job.log_lines, Mask(secrets))
+        if job.part:
+            self.log.suffix = f" part {job.part['number']}"
         self._unsent: deque[Batch] = deque(maxlen=MOST_UNSENT)
         #: One thread sends at a time: the lines are in their order.
         self._sending = threading.Lock()
@@ -73,7 +75,8 @@ class LogKeeper:
             if last is None and not self._unsent and not self.log.overflowed:
                 return
             self._unsent.append(last or Batch(self.log.number, ()))
-            self._send_all(*(self._file() if self.log.overflowed else ("", b"")))
+            # Of a part there is no file: its numbers are not those of its job's log.
+            self._send_all(*(self._file() if self.log.overflowed and not self._job.part_of else ("", b"")))
 
     def _send_all(self, row: str = "", data: bytes = b"") -> None:
         """Each batch as it was: sent again after a lost answer, the store knows it by its numbers. The last one names the file.

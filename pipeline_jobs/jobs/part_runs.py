@@ -53,7 +53,7 @@ def pipeline_of(pipeline: Pipeline, job: Job) -> Pipeline:
 
 
 def _lost(context: JobContext) -> Mapping[str, Any]:
-    raise PublishError("the input of the part is not there")
+    raise PartsLost("the input of the part is not there")
 
 
 def _run(stage: Map, number: int, context: JobContext) -> Mapping[str, Any] | None:
@@ -97,7 +97,7 @@ class FanOut:
         fence, _, split = (self._job.split or "").partition(" ")
         if split == stage.name:
             try:
-                return stage.join(context, list(self._results(f"{self._job.job_id}~{fence}", context.workdir)))
+                return stage.join(context, self._given(f"{self._job.job_id}~{fence}", context.workdir))
             finally:
                 # What the join has not taken out of it is no output of the stage.
                 shutil.rmtree(context.workdir / FOLDER, ignore_errors=True)
@@ -121,6 +121,14 @@ class FanOut:
             raise MachineFault(f"the files of parts cannot be stored: {error}") from error
         if sources:
             self._store.output_stored(job.job_id, job.fence, job.tenant_id, sources, "", "", 0)
+
+    def _given(self, split: str, workdir: Path) -> list[Any]:
+        """:raises PartsLost: some of it is lost. Then the split is over: the next attempt splits again."""
+        try:
+            return list(self._results(split, workdir))
+        except PartsLost:
+            self._write(0, [])
+            raise
 
     def _results(self, split: str, workdir: Path) -> Iterator[Any]:
         (count,) = self._store.fields(["n"], "parts", split)

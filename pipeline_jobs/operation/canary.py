@@ -56,7 +56,7 @@ class Canary:
         """Beside processes that know of no pools only `default` is."""
         try:
             if any(pools):
-                self.client.gate.check()
+                self.client.gate.check(FOR_POOLS)
         except CellUpgrading:
             return [DEFAULT]
         return pools

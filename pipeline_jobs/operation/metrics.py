@@ -41,6 +41,7 @@ _COUNTERS = {
         ("reason",),
     ),
     "signals": ("pipeline_signals", "Waits for a signal that ended, and signals kept for one: signal, timeout.", ("outcome",)),
+    "parts": ("pipeline_parts", "Parts of jobs that ended, by status. They are in no count of jobs.", ("status",)),
     "schedule_slots": (
         "pipeline_schedule_slots",
         "Slots of schedules by outcome: fired, manual, or the reason why they were skipped.",
@@ -83,6 +84,8 @@ SLOT_OUTCOMES = (
 #: Why jobs wait, for `pipeline_jobs_waiting`; a retry's backoff is counted as `scheduled`. And those that a limit holds back.
 _REASONS = tuple(reason for reason in Reason if reason is not Reason.RETRY)
 HELD = (Reason.TENANT_CONCURRENCY, Reason.TENANT_RATE, Reason.TENANT_PAUSED, Reason.PIPELINE_CONCURRENCY)
+#: Why jobs wait that no free slot would start.
+NOT_FOR_SLOTS = {*HELD, Reason.SCHEDULED, Reason.DEPENDENCY, Reason.SIGNAL, Reason.PARTS}
 #: The setting that says how often a duty is ticked.
 _INTERVALS = {
     "rescue": "rescue_seconds", "continue": "rescue_seconds", "purge": "cleanup_seconds", "reconcile": "cleanup_seconds",
@@ -170,7 +173,7 @@ def _unmoved(now: Unmoved) -> Iterator[Gauge]:
 def _jobs(now: Scrape) -> Iterator[Gauge]:
     reasons = dict.fromkeys(map(str, _REASONS), 0) | now.reasons
     held = sum(reasons[reason] for reason in HELD)
-    free = sum(n for reason, n in reasons.items() if reason not in {*HELD, Reason.SCHEDULED, Reason.DEPENDENCY, Reason.SIGNAL})
+    free = sum(n for reason, n in reasons.items() if reason not in NOT_FOR_SLOTS)
     yield "pipeline_jobs_queued", "Jobs that could start and wait for a slot. Others that wait are counted separately.", {}, free
     yield "pipeline_jobs_held", "Jobs that a limit of their tenant or pipeline holds back.", {}, held
     yield "pipeline_jobs_scheduled", "Jobs that wait for a point in time: their `run_at`, or the next attempt.", {}, reasons["scheduled"]
@@ -182,11 +185,11 @@ def _jobs(now: Scrape) -> Iterator[Gauge]:
 
 
 def _pool(now: PoolFigures, cap: int) -> Iterator[Gauge]:
-    labels, held = {"pool": shown(now.pool)}, {*HELD, Reason.SCHEDULED, Reason.DEPENDENCY, Reason.SIGNAL}
+    labels = {"pool": shown(now.pool)}
     yield "pipeline_pool_workers", "Live job workers of a pool.", labels, len(now.slots)
     yield "pipeline_pool_slots", "Jobs that can run at once in a pool.", labels, now.within(None if now.pool else cap)
     yield "pipeline_pool_running", "Running jobs of a pool: one of its workers holds their lease.", labels, now.leases
-    waiting = sum(n for reason, n in now.reasons.items() if reason not in held)
+    waiting = sum(n for reason, n in now.reasons.items() if reason not in NOT_FOR_SLOTS)
     yield "pipeline_pool_queued", "Jobs that could start and wait for a slot of a pool.", labels, waiting
     if now.canary_seconds is not None:
         yield "pipeline_pool_canary_age_seconds", "Time since the last canary job of a pool completed.", labels, now.canary_seconds
@@ -260,7 +263,8 @@ def _add_zeros(counts: Counts, full: Iterable[str]) -> None:
     slots = {labels[:2] for labels in counts["schedule_slots"]}
     for kind, places, lasts in (
         ("created", jobs, None), ("completed", jobs, _ENDS), ("schedule_slots", slots, SLOT_OUTCOMES),
-        ("crashes", {()}, None), ("handbacks", {()}, HANDBACKS), ("signals", {()}, SIGNALS), ("leases_expired", {()}, None),
+        ("crashes", {()}, None), ("handbacks", {()}, HANDBACKS), ("signals", {()}, SIGNALS), ("parts", {()}, _ENDS),
+        ("leases_expired", {()}, None),
         ("webhook_deliveries", {()}, WEBHOOK_OUTCOMES),
         ("canary_created", {()}, None), ("canary_completed", {()}, _ENDS),
         ("history_moved", {()}, None), ("history_lost", {()}, None),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline_jobs.jobs.pipeline_limits import MOST
-from pipeline_jobs.operation.metrics import HELD
+from pipeline_jobs.operation.metrics import NOT_FOR_SLOTS
 from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import Reason
@@ -15,7 +15,7 @@ from pipeline_jobs.store.pool_figures import PoolFigures
 from pipeline_jobs.store.store import Store
 
 #: Why jobs wait that more workers of the same kind would not start.
-_NO_HELP = {*HELD, Reason.SCHEDULED, Reason.DEPENDENCY, Reason.SIGNAL, Reason.NO_WORKER_FOR_PIPELINE}
+_NO_HELP = {*NOT_FOR_SLOTS, Reason.NO_WORKER_FOR_PIPELINE}
 
 
 @dataclass(frozen=True, slots=True)

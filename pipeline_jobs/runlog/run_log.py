@@ -98,8 +98,8 @@ class RunLog:
         """
         self.attempt, self.number, self._first = attempt, last, last + 1
         self._mask, self._clock = mask or Mask(), clock
-        #: The stage that runs.
-        self.stage = ""
+        #: The stage that runs, and what stands behind its name.
+        self.stage, self.suffix = "", ""
         self.closed = False
         #: Some line that is kept is not sent to the store, or will not stay there.
         self.overflowed = False
@@ -128,7 +128,7 @@ class RunLog:
                 return False
             text = self._cut(self._mask(message[: 2 * LINE_BYTES]), length or len(message))
             name = harmless(self._mask(logger))[:NAME_CHARS]
-            line = write(Line(self.number, int(time.time() * 1000), self.attempt, level_name(level), name, self.stage, text))
+            line = write(Line(self.number, int(time.time() * 1000), self.attempt, level_name(level), name, self.stage + self.suffix, text))
             row = self.number, line, size_of(line) + 1
             self._kept.add(row)
             if self._sends.take(row[2], now):

@@ -23,7 +23,7 @@ class Parted:
     """`film`: `fetch`, `hear` in parts (a word of a file each), `tell`. What a stage does is changed by `meanwhile`."""
 
     def __init__(self, cell: Cell, folder: Path, *, words: Sequence[str] = WORDS, **options: Any) -> None:
-        self.cell, self.words = cell, words
+        self.cell, self.folder, self.words = cell, folder, words
         self.artifacts = ArtifactStore(folder.as_uri(), "http://x", lambda: "k")
         self.ran: list[str] = []
         #: What happens while a stage of this name runs, or a part (`part 3`).

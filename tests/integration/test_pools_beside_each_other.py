@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline_jobs.exceptions import ConfigurationError
-from pipeline_jobs.job import SCHEMA, NewJob
+from pipeline_jobs.job import FOR_POOLS, NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.executor import Executor
 from pipeline_jobs.jobs.pipeline_limits import declare_max_concurrent_jobs
@@ -167,7 +167,7 @@ def test_what_a_refused_schema_frees_is_given_away_in_another_pool(pools: Pools)
     pools.cell.client.set_limits("acme", TenantLimits(max_concurrent=1))
     film, heard = pools.submit("film"), pools.submit("heard")
     claim: dict[str, Any] = {"worker": "c1", "run": "r", "run_ms": 9, "pipelines": [("*", "")]}
-    refused = pools.cell.store.run("claim", id=film.job_id, fence=pools.seen(film).fence, schema=SCHEMA - 1, **claim)
+    refused = pools.cell.store.run("claim", id=film.job_id, fence=pools.seen(film).fence, schema=FOR_POOLS - 1, **claim)
     assert refused.why == "schema"
     pools.slots("", 1)
     pools.slots("gpu", 1)

@@ -4,7 +4,8 @@
 --@settings admits
 --@reply reason position limit current eta pool
 -- Nothing: the job does not wait, or its record is damaged. position: this job and those of its tenant that start before it; other tenants count in the estimate
--- only. limit, current, eta (seconds until it should start) may be ''. pool: in which it waits ('': `default`).
+-- only. limit, current, eta (seconds until it should start) may be ''; of a job that waits for its parts the first two are how many there are, and
+-- how many have ended. pool: in which it waits ('': `default`).
 local job = load(id)
 if not job or job.status ~= 'queued' or not job.order then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
@@ -15,6 +16,10 @@ here.fleet = known[2] or ''
 local running, hinted = redis.call('ZCARD', K.leases()) - stranded, redis.call('ZCARD', K.hints())
 local slots = math.min(live_slots(), slots_for(job.pipeline, 'slots'))
 local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
+if not rank and job.reason == 'parts' and job.split then
+  local n, left = unpack(redis.call('HMGET', K.parts(id .. '~' .. string.match(job.split, '^%d+')), 'n', 'left'))
+  return {'parts', '0', n or '', left and int(n - left) or '', '', job.pool or ''}
+end
 if not rank then return {job.reason or 'fair_share', '0', '', '', '', job.pool or ''} end
 
 -- The workspaces of a tenant take turns: before this one starts, each other workspace starts about as many jobs, or all it has.

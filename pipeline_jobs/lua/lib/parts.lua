@@ -57,6 +57,7 @@ local function end_part(id, job, to, detail)
   spend(45)
   local split, number = string.match(id, '^(.+)%.(%d+)$')
   if job.status == 'queued' then leave_queue(id, job) end
+  count('parts', to)
   local used, kept = used_ms(job), redis.call('HMGET', K.job(id), 'outputs', 'blobs')
   release(id, job, to)
   record_usage(job, nil, used)

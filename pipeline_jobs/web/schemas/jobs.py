@@ -269,9 +269,10 @@ class Queue(BaseModel):
     position: int | None = Field(description="Number of jobs of its tenant that start before it, plus 1. null: it cannot start yet.")
     reason: str = Field(description="The same as the job's `reason`.")
     limit: float | int | None = Field(
-        description="The limit that is reached: slots of the tenant, of the pipeline or of all workers, or a rate per second."
+        description="The limit that is reached: slots of the tenant, of the pipeline or of all workers, or a rate per second. "
+        "With the reason `parts`: how many parts there are."
     )
-    current: int | None = Field(description="How many of them are in use.")
+    current: int | None = Field(description="How many of them are in use; of parts: how many have ended.")
     eta_seconds: float | None = Field(description="Estimated time until the job starts, in seconds; null: unknown.")
     pool: str = Field("default", description="The pool whose workers run its next stage. Absent: `default`.")
 

@@ -1,0 +1,118 @@
+"""What is seen of a job in parts: its log, its place in the queue, what is counted, what it counts for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline_jobs.events.job_log import read_one
+from pipeline_jobs.exceptions import QueueFull
+from pipeline_jobs.jobs import job_logs
+from pipeline_jobs.operation.metrics import StoreMetrics
+from pipeline_jobs.operation.scaling import scaling
+from pipeline_jobs.runlog.lines import Line
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.figures import scrape
+from pipeline_jobs.tenants import TenantLimits
+from tests.integration.conftest import Cell
+from tests.integration.part_world import Parted
+from tests.integration.recount import differences
+from tests.integration.test_cli_operator import runner
+
+
+@pytest.fixture
+def parted(jobs: Cell, tmp_path: Path) -> Parted:
+    return Parted(jobs, tmp_path)
+
+
+def lines_of(parted: Parted, job_id: str) -> list[Line]:
+    return list(job_logs.page(read_one(parted.cell.store, job_id, 0), parted.artifacts, 1000).lines)
+
+
+def test_what_parts_say_is_in_the_log_of_their_job(parted: Parted) -> None:
+    parted.slots(4)
+    job = parted.submit()
+    for name in ("fetch", "join"):
+        parted.meanwhile[name] = lambda context: print(f"{context.stage} says this")
+    parted.run_all()
+    lines = lines_of(parted, job.job_id)
+    assert [(line.number, line.stage) for line in lines] == [
+        (1, "fetch"), *((n + 2, f"hear part {n}") for n in range(5)), (7, "hear")
+    ]  # fmt: skip
+    assert {line.attempt for line in lines} == {1}
+    assert differences(parted.cell.store) == []
+
+
+def test_lines_of_parts_that_run_side_by_side_have_numbers_of_their_own_and_are_there_once(parted: Parted) -> None:
+    parted.slots(4)
+    job = parted.submit()
+    parted.run_next()
+    store, parts = parted.cell.store, [parted.start_next(), parted.start_next()]
+    for sent, (part, number, text) in enumerate([(parts[0], 1, "a"), (parts[1], 1, "b"), (parts[1], 4, "c"), (parts[0], 2, "d")]):
+        for _ in range(2):
+            said = f'[{number},0,7,"INFO","x","hear part {sent}","{text}\\n[1,2,3,"]'
+            assert store.append_log(part.job_id, part.fence, number, [said])
+    assert [(line.number, line.attempt, line.message[0], line.dropped) for line in lines_of(parted, job.job_id)] == [
+        (1, 1, "a", 0), (2, 1, "b", 0), (4, 1, "2", 2), (5, 1, "c", 0), (6, 1, "d", 0)
+    ]  # fmt: skip
+    assert not store.append_log(parts[0].job_id, parts[0].fence + 1, 9, ["[9]"]), "another run has the part"
+    parted.cell.client.cancel(job.job_id)
+    assert not store.append_log(parts[0].job_id, parts[0].fence, 9, ["[9]"]), "its job is over"
+    assert len(lines_of(parted, job.job_id)) == 5
+    for part in parts:
+        store.finish(part.job_id, part.fence, JobStatus.CANCELLED)
+    assert (parted.left(), differences(store)) == ([], [])
+
+
+def test_what_many_parts_say_is_bounded_as_the_log_of_one_job(parted: Parted) -> None:
+    parted.slots(4)
+    job = parted.submit()
+    for number in range(5):
+        parted.meanwhile[f"part {number}"] = lambda context: print("\n".join("x" * 1000 for _ in range(60)))
+    parted.run_all()
+    store = parted.cell.store
+    assert parted.seen(job).status is JobStatus.COMPLETED
+    assert sum(map(len, store.client.lrange(store.keys("logs", job.job_id), 0, -1))) <= 40_000
+    assert store.client.hget(store.keys("job", job.job_id), "log_files") is None, "a part's file would have others' numbers"
+    lines = lines_of(parted, job.job_id)
+    assert (lines[-1].number, sum(line.dropped or 1 for line in lines)) == (5 * 61, 5 * 61)
+    assert differences(store) == []
+
+
+def test_it_is_said_how_many_parts_have_ended(parted: Parted) -> None:
+    parted.slots(1)
+    job = parted.submit()
+    for _ in range(3):
+        parted.run_next()
+    queue = parted.cell.client.describe(job.job_id).queue or {}
+    assert (queue["reason"], queue["limit"], queue["current"], queue["position"]) == ("parts", 5, 2, None)
+    run = runner(parted.cell)
+    assert "2 of 5 have ended." in run("explain", job.job_id).output
+
+
+def test_a_job_that_waits_for_its_parts_waits_for_no_slot(parted: Parted) -> None:
+    parted.slots(1)
+    parted.submit()
+    parted.run_next()
+    cell = parted.cell
+    text = StoreMetrics(cell.store, cell.settings).text().decode()
+    assert {reason: n for reason, n in scrape(cell.store).reasons.items() if n} == {"parts": 1, "dispatched": 1, "fair_share": 1}
+    assert 'pipeline_jobs_waiting{reason="parts"} 1.0' in text
+    for figure in ("pipeline_jobs_queued 2.0", 'pipeline_pool_queued{pool="default"} 2.0', 'pipeline_parts_total{status="completed"} 0.0'):
+        assert figure in text
+    assert scaling(cell.store, cell.settings).ready == 2
+    parted.run_all()
+    assert 'pipeline_parts_total{status="completed"} 5.0' in StoreMetrics(cell.store, cell.settings).text().decode()
+
+
+def test_a_job_in_parts_is_one_of_those_that_its_tenant_may_have_waiting_and_its_parts_are_none(parted: Parted) -> None:
+    parted.slots(1)
+    parted.submit()
+    parted.run_next()
+    parted.cell.client.set_limits("acme", TenantLimits(max_queued=2))
+    parted.submit()
+    with pytest.raises(QueueFull):
+        parted.submit()
+    parted.run_all()
+    assert (parted.left(), differences(parted.cell.store)) == ([], [])
