@@ -36,7 +36,7 @@ BATCH_ID = re.compile(r"batch_[0-9]{1,12}_[0-9a-f]{8}")
 #: What may stand as the id of a job that was made from a bare Celery message (usually a UUID).
 ANY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 #: Of a part of a job: the job's, the fence of the run that split it, and its number. No job can have such an id.
-PART_ID = re.compile(ANY_ID.pattern + r"~[0-9]{1,20}\.[0-9]{1,5}")
+PART_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}~[0-9]{1,20}\.[0-9]{1,5}")
 
 PRIORITY_MIN, PRIORITY_MAX = -50, 50
 

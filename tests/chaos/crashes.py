@@ -105,8 +105,8 @@ def _of_job(job_id: str, log: Sequence[Sequence[object]], real: Callable[[float]
     claimed, left = 0.0, list(bodies)
     for line in log:
         kind, at, why = line[0], real(float(str(line[1]))), line[6] if len(line) > 6 else ""
-        if kind == "requeued" and why == HOP:
-            # A run that went on in another pool, as its log says, is not the one that crashed, however short it was.
+        if kind == "requeued" and why in (HOP, "parts"):
+            # A run that went on in another pool, or in parts, as its log says, is not the one that crashed, however short it was.
             hopped = next((body for body in left if body.over == HOP), None)
             left = [body for body in left if body is not hopped]
         if kind == "started":

@@ -62,6 +62,8 @@ class Evidence:
     slain: Mapping[str, float] = field(default_factory=dict)
     #: How often each job of several pools went on in another one.
     hops: Mapping[str, int] = field(default_factory=dict)
+    #: Of each job in parts how often a run of each of these is told to have crashed.
+    lost_parts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     #: Ends of processes that nobody asked for.
     unexpected: Sequence[str] = ()
     #: What Celery says of the last job of each canvas.
@@ -159,17 +161,23 @@ def apart_for(store: Store, jobs: Iterable[str]) -> float:
 
 
 def disagreements(
-    store: Store, records: Mapping[str, Mapping[str, str]], removed: Sequence[Mapping[str, Any]] = (), *, purged: bool = False
+    store: Store,
+    records: Mapping[str, Mapping[str, str]],
+    removed: Sequence[Mapping[str, Any]] = (),
+    *,
+    purged: bool = False,
+    of_parts: int = 0,
 ) -> list[str]:
     """Indexes and counters against the records, for a system at rest. Counters that never fall are left out once jobs were purged.
 
     :param removed: what jobs were that clients removed: the lines of the journal.
+    :param of_parts: crashes that no record counts.
     """
-    found = differences(store) + _stranded(store)
-    return found if purged else found + _counters(store, [*records.values(), *removed])
+    found = differences(store) + _stranded(store) + [f"{split} has something left" for split in store.lines("ended_splits")]
+    return found if purged else found + _counters(store, [*records.values(), *removed], of_parts)
 
 
-def _counters(store: Store, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _counters(store: Store, jobs: Sequence[Mapping[str, Any]], of_parts: int) -> list[str]:
     found = []
     created: Counter[str] = Counter()
     ended: Counter[str] = Counter()
@@ -181,7 +189,7 @@ def _counters(store: Store, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     counted = {name: n for name, n in counters.items() if name.partition("|")[0] in ("created", "completed")}
     if counted != dict(created | ended):
         found.append(f"counters {counted} instead of {dict(created | ended)}")
-    if crashes := counters.get("crashes", 0) - sum(int(flat.get("crashes", 0)) for flat in jobs):
+    if crashes := counters.get("crashes", 0) - of_parts - sum(int(flat.get("crashes", 0)) for flat in jobs):
         found.append(f"counter of crashes: {crashes} too many")
     return found
 

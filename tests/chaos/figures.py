@@ -48,8 +48,8 @@ def executions(seen: Evidence) -> Executions:
     accepted = seen.accepted
     again = handed_back = repeated = unaccounted = overlapping = 0
     removed = seen.removed
-    for job_id, all_runs in by_job(seen.bodies).items():
-        # The record says nothing of a job that had the id before.
+    for job_id, all_runs in by_job(body for body in seen.bodies if "~" not in body.job_id).items():
+        # Parts have no record that counts what became of them. Of a job, the record says nothing of a job that had the id before.
         runs = [body for body in all_runs if body.started > removed.get(job_id, 0.0)]
         flat = seen.records.get(job_id, {})
         attempts, crashes, handbacks = (int(flat.get(name, 0)) for name in ("attempt", "crashes", "handbacks"))

@@ -70,5 +70,5 @@ def _is_whole(trail: list[Body | None]) -> bool:
 
 def _pooled(seen: Evidence) -> Mapping[str, list[Body]]:
     """The runs of each job of the pipeline, in the order of their fences."""
-    runs = by_job(body for body in seen.bodies if body.stages)
+    runs = by_job(body for body in seen.bodies if body.stages and body.stages[0] in ORDER)
     return {job_id: sorted(found, key=lambda body: body.fence) for job_id, found in runs.items()}

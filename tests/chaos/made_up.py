@@ -11,7 +11,7 @@ from tests.chaos.crashes import Crash, causes
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Done
 from tests.chaos.journal import Body
-from tests.chaos.plan import CAPPED, POOLED, PlannedJob
+from tests.chaos.plan import CAPPED, PARTED, POOLED, PlannedJob
 from tests.chaos.witness import Heard
 
 
@@ -97,6 +97,23 @@ def pooled(job_id: str, *runs: tuple[int, str, str, str | None], hops: int = 2, 
     )
 
 
+def parted(*runs: tuple[str, int, str, str, str | None], heard: Sequence[tuple[int, str]] = (), **changes: Any) -> Evidence:
+    """A completed job in parts, `ja`. Its runs: job or part, fence, role of the worker, what it did, how it was over.
+
+    :param heard: what was joined.
+    """
+    bodies = [Body(job_id, fence, 10, f"x:{role}:1", n, over, n + 0.5, [did]) for n, (job_id, fence, role, did, over) in enumerate(runs)]
+    last = max([1, *(fence for job_id, fence, *_ in runs if job_id == "ja")])
+    result = json.dumps({"data": {"token": "a", "heard": [list(one) for one in heard]}})
+    flat = record("completed", pipeline=PARTED, result=result, artifacts=f"acme/main/ja/{last}")
+    seen = with_record("ja", {**flat, **changes})
+    return replace(seen, bodies=[*bodies] or CLEAN.bodies, artifacts={f"acme/main/ja/{last}": f"a ja.{last}"})
+
+
+#: Runs of `ja`, which has three parts, and what is joined of them.
+CUT, JOINED = ("ja", 1, "w1", "split", "hop"), ("ja", 2, "w1", "join", "end")
+PARTS = tuple((f"ja~1.{number}", 7, "g1", "part", "end") for number in range(3))
+HEARD = tuple((number, f"ja~1.{number}.7") for number in range(3))
 BEFORE, WORK, AFTER = (1, "w1", "before", "hop"), (2, "g1", "work", "hop"), (3, "w2", "after", "end")
 
 #: A job that kills its worker, and what its bodies and an innocent's wrote each time.

@@ -10,6 +10,7 @@ from tests.chaos import crashes
 from tests.chaos.canvases import sent
 from tests.chaos.evidence import Evidence, Verdict
 from tests.chaos.hops import begun_again, broken_trails, in_another_pool, miscounted_hops
+from tests.chaos.in_parts import badly_joined, lost_by_a_part, parts_in_another_pool, split_again
 from tests.chaos.innocents import condemned, killers_that_lived, poison_of, worker_lost
 from tests.chaos.order import before_their_turn, beyond_the_cap
 from tests.chaos.pipeline import WORKER
@@ -38,8 +39,9 @@ def judge(seen: Evidence) -> Verdict:
     verdict.must_not("one key, two jobs", list(_doubled(seen)))
     verdict.must_not("began before the job that it waits for had ended", list(before_their_turn(seen)))
     verdict.must_not("more of a pipeline at once than its cap", list(beyond_the_cap(seen)))
-    verdict.must_not("stage run again although its output was kept", list(begun_again(seen)))
-    verdict.must_not("stage run by another pool than its own", list(in_another_pool(seen)))
+    verdict.must_not("stage run again although its output was kept", [*begun_again(seen), *split_again(seen)])
+    verdict.must_not("stage run by another pool than its own", [*in_another_pool(seen), *parts_in_another_pool(seen)])
+    verdict.must_not("part lost, doubled or out of its place in the join", list(badly_joined(seen)))
     verdict.must_not("change of pools lost or doubled", [*miscounted_hops(seen), *broken_trails(seen)])
     verdict.must_not("continuation of a canvas lost, or without its cause", list(_continuations(seen)))
     verdict.must_not("chord that was not told of a member's end", list(_untold(seen)))
@@ -98,7 +100,8 @@ def _unexplained(seen: Evidence) -> Iterator[str]:
         if flat is None or flat["status"] not in TERMINAL:
             continue
         status, code = flat["status"], json.loads(flat.get("error_detail", "{}")).get("code")
-        if not _explained(job, flat, status, code, cancelled=job_id in cancels) and not _by_dependency(seen, job, flat, code):
+        explained = _explained(job, flat, status, code, cancelled=job_id in cancels) or lost_by_a_part(seen, job_id)
+        if not explained and not _by_dependency(seen, job, flat, code):
             yield f"{job_id} ({job.kind}) is {status}, {code}: {flat.get('error')}"
 
 

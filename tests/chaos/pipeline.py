@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import StageError
-from pipeline_jobs.pipelines import Pipeline, RetryPolicy, Stage, register
+from pipeline_jobs.pipelines import Map, Part, Pipeline, RetryPolicy, Stage, register
 from tests.chaos import full
 from tests.chaos.journal import AT, HOP, KILLS, MARK, BodyJournal
 from tests.deaths import DEATHS, deaf
@@ -206,6 +206,48 @@ def chaos(name: str, description: str, cap: int | None = None, stages: tuple[Sta
     )
 
 
+#: What runs of a job in parts call what they do, and what a part leaves.
+SPLIT, PART, JOIN, HEARD = "split", "part", "join", "heard.txt"
+
+
+def parts_of(token: str) -> int:
+    """How many parts the job has: two to four."""
+    return 2 + sum(map(ord, token)) % 3
+
+
+def _split(context: JobContext) -> Iterator[Part]:
+    journal, token = _begun(context), context.params["token"]
+    journal.write(AT + SPLIT)
+    with _told(journal):
+        for number in range(parts_of(token)):
+            full.write(context.workdir / f"{number}.txt", f"{token} {number}")
+            yield Part({"number": number}, [f"{number}.txt"])
+    journal.write(HOP)
+
+
+def _part(context: JobContext, part: Part) -> Mapping[str, Any]:
+    """A quarter of the work; the first part does all that the job is to do."""
+    journal, token = _begun(context), context.params["token"]
+    journal.write(AT + PART)
+    with _told(journal):
+        if Path(part.files[0]).read_text() != f"{token} {part.number}" or part.data != {"number": part.number}:
+            raise StageError(f"part {part.number} was given {part.data} and another's file")
+    (work if part.number == 0 else _short)(context)
+    with _told(journal):
+        full.write(context.workdir / HEARD, journal.run)
+    journal.write("end")
+    return {"number": part.number, "file": str(context.workdir / HEARD)}
+
+
+def _join(context: JobContext, results: Sequence[Any]) -> Mapping[str, Any]:
+    """Who made each part, by what that left, in the order in which they come."""
+    journal = _begun(context)
+    journal.write(AT + JOIN)
+    with _told(journal):
+        heard = [[one["number"], Path(one["file"]).read_text()] for one in results]
+    return {"token": context.params["token"], "heard": heard}
+
+
 CHAOS = chaos("chaos", "Short jobs for the chaos run.")
 CAPPED = chaos("chaos-capped", "The same, few at once.", CAP)
 POOLED = chaos(
@@ -214,5 +256,12 @@ POOLED = chaos(
         Stage("before", _staged("before", _short)),
         Stage("work", _staged("work", work), weight=9, pool=GPU),
         Stage("after", _staged("after", _last, hops=False)),
+    ),
+)  # fmt: skip
+PARTED = chaos(
+    "chaos-parted", "Jobs whose work is done in parts, in another pool.",
+    stages=(
+        Map("hear", _split, _part, _join, pool=GPU, window=2, retry=RetryPolicy(max_attempts=2, backoff_seconds=0.5), weight=9),
+        Stage("publish", publish),
     ),
 )  # fmt: skip

@@ -72,10 +72,10 @@ SERVER_PAUSE = (1.1, 1.7)
 #: Kinds of faults that change how the network is, not a process; they last a lease at most.
 SHORT_KINDS = ("net_delay", "net_drop", "net_half_close", "fill_disk")
 
-#: The pipelines of the run beside `chaos`: one with a cap, one that the last worker does not know, and one whose jobs go to another pool
-#: and back.
-CAPPED, NEWER, POOLED = "chaos-capped", "chaos-newer", "chaos-pooled"
-PIPELINES = {"capped": CAPPED, "newer": NEWER, "pooled": POOLED}
+#: The pipelines of the run beside `chaos`: one with a cap, one that the last worker does not know, one whose jobs go to another pool and
+#: back, and one whose jobs have parts there.
+CAPPED, NEWER, POOLED, PARTED = "chaos-capped", "chaos-newer", "chaos-pooled", "chaos-parted"
+PIPELINES = {"capped": CAPPED, "newer": NEWER, "pooled": POOLED, "parted": PARTED}
 
 Kind = Literal["good", "cancel", "fail", "flaky", "poison"]
 Shape = Literal["chord", "chain"]
@@ -97,6 +97,8 @@ class Mix:
     newer: float = 0.0
     #: Of a pipeline whose jobs go to another pool and back.
     pooled: float = 0.0
+    #: Of a pipeline whose jobs have parts in another pool.
+    parted: float = 0.0
     #: In a chord or a chain of jobs.
     canvas: float = 0.0
     #: Whatever way they come: so many of all kill their whole worker.
@@ -104,7 +106,7 @@ class Mix:
 
 
 PLAIN = Mix()
-EVERYTHING = Mix(dependent=0.05, keyed=0.04, reused=0.04, capped=0.06, newer=0.05, pooled=0.06, canvas=0.04, killers=KILLERS)
+EVERYTHING = Mix(dependent=0.05, keyed=0.04, reused=0.04, capped=0.06, newer=0.05, pooled=0.06, parted=0.04, canvas=0.04, killers=KILLERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +240,8 @@ def _mixed(rng: random.Random, jobs: Sequence[PlannedJob], mix: Mix) -> tuple[li
 
 
 def _with_killers(rng: random.Random, jobs: Sequence[PlannedJob], count: int) -> list[PlannedJob]:
-    """The same jobs, so many of which kill their worker: good ones otherwise, each of which does run."""
-    good = [job.token for job in jobs if job.kind == "good" and job.job_id is None and job.depends_on is None]
+    """The same jobs, so many of which kill their worker: good ones otherwise, each of which does run, and itself counts its crashes."""
+    good = [job.token for job in jobs if job.kind == "good" and not (job.job_id or job.depends_on or job.pipeline == PARTED)]
     chosen = set(rng.sample(good, count))
     return [_killer(job) if job.token in chosen else job for job in jobs]
 

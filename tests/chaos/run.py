@@ -30,10 +30,11 @@ from tests.chaos.evidence import (
 )
 from tests.chaos.faults import Around, Done, Faults, out_of_reach
 from tests.chaos.figures import Executions, Rescues, executions, rescues
+from tests.chaos.in_parts import lost_parts
 from tests.chaos.journal import BODIES, ClientJournal, read_bodies
 from tests.chaos.load import Load, Told
 from tests.chaos.oracle import judge
-from tests.chaos.plan import POOLED, Plan
+from tests.chaos.plan import PARTED, POOLED, Plan
 from tests.chaos.processes import Processes
 from tests.chaos.proxy import Proxies
 from tests.chaos.schedules import Slots
@@ -283,7 +284,11 @@ class _Run:
         records, client = read_records(self.store), self.journal.read()
         bodies, odd = read_bodies(self.settings.data_dir / BODIES)
         crashed = read_histories(self.store, [job_id for job_id, flat in records.items() if int(flat.get("crashes", 0))])
-        pooled = read_histories(self.store, [job_id for job_id, flat in records.items() if flat.get("pipeline") == POOLED])
+        pooled, parted = (
+            read_histories(self.store, [job_id for job_id, flat in records.items() if flat.get("pipeline") == pipeline])
+            for pipeline in (POOLED, PARTED)
+        )
+        lost = lost_parts(parted, records)
         killed = slain(bodies, self.processes.history)
         return Evidence(
             planned=self.plan.tokens(),
@@ -292,7 +297,13 @@ class _Run:
             odd_bodies=odd,
             records=records,
             heard=dict(self.witness.heard),
-            differences=disagreements(self.store, records, [line for line in client if line["what"] == "removed"], purged=bool(purged)),
+            differences=disagreements(
+                self.store,
+                records,
+                [line for line in client if line["what"] == "removed"],
+                purged=bool(purged),
+                of_parts=sum(sum(one.values()) for one in lost.values()),
+            ),
             artifacts=read_artifacts(self.settings.data_dir / "artifacts"),
             kept=read_kept(self.store),
             folders=self._folders(),
@@ -306,6 +317,7 @@ class _Run:
             causes=causes(faults.done, self.processes.history, self.settings.lease_seconds, faults.away, killed),
             slain=killed,
             hops=hops(pooled),
+            lost_parts=lost,
             armed=frozenset(self.system.failpoints),
             unexpected=[] if self.system.failpoints else self._unexpected(faults, killed),
             canvas_states=states(self.app, client),

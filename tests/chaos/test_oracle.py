@@ -25,6 +25,7 @@ from tests.chaos.made_up import (
     completed,
     in_canvas,
     lost_with,
+    parted,
     planned,
     pooled,
     record,
@@ -32,7 +33,7 @@ from tests.chaos.made_up import (
     with_record,
 )  # fmt: skip
 from tests.chaos.oracle import judge
-from tests.chaos.plan import CAPPED, EVERYTHING, FULL, FULL_JOBS, NEWER, POOLED, make_plan, share_of_full
+from tests.chaos.plan import CAPPED, EVERYTHING, FULL, FULL_JOBS, NEWER, PARTED, POOLED, make_plan, share_of_full
 from tests.chaos.processes import total_down
 from tests.chaos.witness import Heard
 
@@ -56,6 +57,7 @@ BROKEN = {
     "stage run again although its output was kept": pooled("ja", BEFORE, (2, "g1", "work", None), (3, "w1", "before", "hop")),
     "stage run by another pool than its own": pooled("ja", BEFORE, (2, "w1", "work", "hop"), AFTER),
     "change of pools lost or doubled": pooled("ja", BEFORE, WORK, AFTER, hops=3),
+    "part lost, doubled or out of its place in the join": parted(),
     "job that killed its worker and did not fail of it": with_record("jd", {**KILLER, "crashes": "2"}),
     "innocent job that failed by jobs that kill their worker": lost_with("w1", "w2", "w3"),
     "process that ended by itself": replace(CLEAN, unexpected=["w1:1 ended with 1"]),
@@ -356,6 +358,7 @@ def test_every_way_to_come_is_in_a_plan_and_no_job_is_counted_twice() -> None:
         "capped": [job.pipeline == CAPPED for job in plan.jobs],
         "newer": [job.pipeline == NEWER for job in plan.jobs],
         "pooled": [job.pipeline == POOLED for job in plan.jobs],
+        "parted": [job.pipeline == PARTED for job in plan.jobs],
         "killer": [job.params.get("poison") == "worker" for job in plan.jobs],
         "chord": [one.shape == "chord" for one in plan.canvases],
         "chain": [one.shape == "chain" for one in plan.canvases],

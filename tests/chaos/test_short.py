@@ -28,4 +28,5 @@ def test_nothing_is_lost_and_nothing_ends_twice_whatever_is_killed(tmp_path: Pat
     assert accepted >= {job.token for job in plan.jobs}
     assert any(body.over == KILLS for body in outcome.evidence.bodies)
     assert outcome.evidence.hops
+    assert any("~" in body.job_id for body in outcome.evidence.bodies)
     assert len(outcome.evidence.bodies) >= JOBS * 0.9

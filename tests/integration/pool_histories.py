@@ -1,7 +1,7 @@
 """The histories of `test_pools_model.py`: what may happen to a cell with two pools, and what must hold in each of them after every script.
 
 As in `fair_histories.py` the model knows who could be served and repeats no arithmetic. A job goes from pool to pool as often as a run of
-it ends with a hop.
+it ends with a hop, and waits for parts as often as one ends with a split.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.job import Job
@@ -23,10 +23,9 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.keys import Keys
 from tests.integration.conftest import Cell, make_cell
-from tests.integration.fair_histories import pretend_it_took
-from tests.integration.newcomers import Newcomers
+from tests.integration.in_parts import InParts, PoolShares
 from tests.integration.recount import differences
-from tests.integration.shares import START_RATE, Place, Shares
+from tests.integration.shares import START_RATE, Place
 from tests.integration.sights import Event, Events
 
 TENANTS = ("a", "b", "c")
@@ -41,22 +40,9 @@ several = st.lists(st.sampled_from(sorted(PIPELINES)), min_size=1, max_size=6)
 caps = st.sampled_from([None, None, None, None, 0, 1, 2])
 picks = st.integers(0, 2**20)
 durations = st.sampled_from([0, 5, 1_000, 60_000, 3_600_000])
-#: How a run leaves its slot; `hop` is for trips, which others make as well (the store does not know what a pipeline is).
-ends = st.sampled_from(["hop", "hop", "hop", "completed", "failed", "crash", "handback", "retry", "fault"])
-
-
-class PoolShares(Shares):
-    """Of one of several pools."""
-
-    def __init__(self, most: int, family: dict[str, PoolShares]) -> None:
-        super().__init__(most)
-        self.family = family
-        self.newcomers = Newcomers()
-        self.lost: dict[str, Place] = {}
-        self.passed: Counter[str] = Counter()
-
-    def busy(self, what: str, name: str) -> int:
-        return sum(one.slots_of(what, name) for one in self.family.values())
+#: How a run leaves its slot; `hop` is for trips, which others make as well (the store does not know what a pipeline is). A part completes
+#: where a job would go on.
+ends = st.sampled_from(["hop", "hop", "split", "split", "completed", "failed", "crash", "handback", "retry", "fault"])
 
 
 def make_pools_cell(base: Settings) -> Cell:
@@ -68,7 +54,7 @@ def make_pools_cell(base: Settings) -> Cell:
     return cell
 
 
-class PoolHistory(RuleBasedStateMachine):
+class PoolHistory(InParts):
     """What clients, operators and workers of two pools may do, in any order."""
 
     base: Settings
@@ -79,21 +65,15 @@ class PoolHistory(RuleBasedStateMachine):
         super().__init__()
         with make_cell(self.base).store.client as client:
             client.flushall()
-        self.cell: Cell = make_pools_cell(self.base)
-        self.of: dict[str, PoolShares] = {}
+        self.cell = make_pools_cell(self.base)
         self.of.update({pool: PoolShares(self.base.max_concurrent_jobs if not pool else 10**6, self.of) for pool in POOLS})
         for one in self.of.values():
             # Limits and starts count in all pools.
             one.limits, one.caps, one.tokens = self.of[""].limits, self.of[""].caps, self.of[""].tokens
-        self.numbers: dict[str, int] = {}
         self.once_lost: set[str] = set()
-        self.sights: Counter[str] = Counter()
 
     def keys(self, pool: str) -> Keys:
         return Keys(self.cell.store.keys.prefix, pool)
-
-    def saw(self, what: str, is_so: object = True) -> None:
-        self.sights[what] += bool(is_so)
 
     # -- what happens
 
@@ -134,9 +114,13 @@ class PoolHistory(RuleBasedStateMachine):
             for job_id, run in dead.items():
                 self.cell.store.client.zadd(self.keys(pool)("leases"), {job_id: 1})
                 del one.running[job_id]
+                one.newcomers.refunded.add(run.tenant_id)
+                if job_id in self.stopping:
+                    self.stopping.remove(job_id)
+                    continue
+                self.saw("a part is lost with its worker", run.part_of)
                 one.queued[job_id] = one.lost[job_id] = Place(run.tenant_id, run.pipeline)
                 self.once_lost.add(job_id)
-                one.newcomers.refunded.add(run.tenant_id)
             self.cell.store.rescue()
             self.look()
 
@@ -165,28 +149,34 @@ class PoolHistory(RuleBasedStateMachine):
     def claims(self, pool: str, few: int, pick: int) -> None:
         one = self.of[pool]
         for n in range(min(few, len(one.hinted)) if one.slots else 0):
-            job_id = self.chosen(one.hinted, pick)
-            del one.hinted[job_id]
-            living = sorted(one.slots)
-            fence = self.cell.client.get(job_id).fence
-            claimed = self.cell.store.claim(job_id, fence, worker=living[(pick + n) % len(living)], run="run", pool=pool)
-            assert isinstance(claimed, Job), claimed
-            one.running[job_id] = claimed
-            self.saw("start")
+            self.is_claimed(pool, self.chosen(one.hinted, pick), pick + n)
 
     @events.add(12, pool=pools, few=st.integers(1, 3), pick=picks, ms=durations, how=ends)
     def runs_end(self, pool: str, few: int, pick: int, ms: int, how: str) -> None:
         for _ in range(min(few, len(self.of[pool].running))):
-            self.run_ends(pool, self.chosen(self.of[pool].running, pick), ms, how)
-            self.look()
+            self.run_leaves(pool, self.chosen(self.of[pool].running, pick), pick, ms, how)
 
-    def run_ends(self, pool: str, job_id: str, ms: int, how: str) -> None:
-        one, store = self.of[pool], self.cell.store
-        run = one.running.pop(job_id)
+    @events.add(6, pick=picks, ms=durations, how=ends)
+    def a_job_runs_in_parts(self, pick: int, ms: int, how: str) -> None:
+        """From its split on, as far as there are slots; one of its parts leaves its slot in another way."""
+        pools_of = {job_id: pool for pool, one in self.of.items() for job_id, run in one.running.items() if not run.part_of}
+        if not pools_of:
+            return
+        job_id = self.chosen(pools_of, pick)
+        self.run_leaves(pools_of[job_id], job_id, pick, ms, "split")
+        split, n = self.splits[job_id], 0
+        while split is self.splits.get(job_id) and (part := self.hinted_of(split)):
+            self.is_claimed(split.pool, part, pick)
+            self.run_leaves(split.pool, part, pick, ms, how if n == pick % 7 else "completed")
+            n += 1
+        if job_id in self.of[split.following].hinted and self.of[split.following].slots:
+            self.is_claimed(split.following, job_id, pick)
+
+    def run_ends(self, pool: str, run: Job, how: str) -> None:
+        one, store, job_id = self.of[pool], self.cell.store, run.job_id
         place = Place(run.tenant_id, run.pipeline)
-        one.newcomers.refunded.discard(run.tenant_id)
-        pretend_it_took(self.cell, job_id, ms)
-        self.saw(how)
+        if how in ("hop", "completed", "failed"):
+            self.splits.pop(job_id, None)
         if how == "hop":
             other = "gpu" if not pool else ""
             self.saw("a hop, and no slot is free where it goes", self.of[other].free() <= 0)
@@ -195,7 +185,10 @@ class PoolHistory(RuleBasedStateMachine):
         elif how in ("completed", "failed"):
             store.finish(job_id, run.fence, JobStatus(how), result={}, error="x")
         elif store.requeue(job_id, run.fence, how) is JobStatus.QUEUED:
+            assert job_id not in self.stopping
             (one.delayed if how == "fault" else one.queued)[job_id] = place
+        else:
+            self.stopping.remove(job_id)
 
     @events.add(3)
     def time_passes(self) -> None:
@@ -216,7 +209,10 @@ class PoolHistory(RuleBasedStateMachine):
             for those in (one.queued, one.delayed, one.hinted, one.lost):
                 those.pop(job_id, None)
             self.saw("a dispatch is cancelled" if dispatched else "a job that waits is cancelled")
+            self.saw("a job is cancelled while its parts run or wait", job_id in self.parts)
+            # Who means a part means its job.
             self.cell.client.cancel(job_id)
+            self.job_is_over(self.parts[job_id].job_id if job_id in self.parts else job_id)
             self.look()
 
     @events.add(2, pool=pools)
@@ -308,8 +304,13 @@ class PoolHistory(RuleBasedStateMachine):
             assert max(one.passed.values(), default=0) <= 64, one.passed
 
     @invariant()
-    def no_count_drifts(self) -> None:
+    def no_count_drifts_and_nothing_is_left_of_parts(self) -> None:
         assert differences(self.cell.store) == []
+        if self.cell.store.exists("ended_splits"):
+            # Who splits again leaves to a duty what was before.
+            self.cell.store.settle()
+            self.look()
+            assert not self.cell.store.exists("ended_splits")
 
     @invariant()
     def what_there_is_is_counted(self) -> None:
@@ -319,10 +320,6 @@ class PoolHistory(RuleBasedStateMachine):
         held = {tenant for one in self.of.values() for tenant in {place.tenant for place in one.queued.values()} if one.limit_of(tenant)}
         self.saw("a tenant has slots in both pools", busy[0] & busy[1])
         self.saw("a job waits for a limit of its tenant", held)
-
-    def chosen(self, ids: Iterable[str], pick: int) -> str:
-        known = sorted(ids, key=self.numbers.__getitem__)
-        return known[pick % len(known)]
 
     def teardown(self) -> None:
         self.cell.store.client.close()

@@ -23,7 +23,7 @@ def differences(store: Store) -> list[str]:
     both = {job_id: Job.from_mapping(flat) for job_id, flat in records.items()}
     jobs = {job_id: job for job_id, job in both.items() if job.part_of is None}
     parts = {job_id: job for job_id, job in both.items() if job.part_of is not None}
-    found: list[str] = _parts(seen, keys, jobs, parts)
+    found: list[str] = _parts(store, seen, keys, jobs, parts)
     kept: dict[str, dict[str, str]] = seen.after(keys("kept", ""), "hash")
 
     def same(what: str, index: str, expected: set[str]) -> None:
@@ -224,7 +224,7 @@ def _dependencies(seen: Snapshot, keys: Keys, jobs: dict[str, Job]) -> list[str]
     return found
 
 
-def _parts(seen: Snapshot, keys: Keys, jobs: dict[str, Job], parts: dict[str, Job]) -> list[str]:
+def _parts(store: Store, seen: Snapshot, keys: Keys, jobs: dict[str, Job], parts: dict[str, Job]) -> list[str]:
     """Each table is of a job that names it, and its parts are open, ended, or still to come, and no two of these."""
     found: list[str] = []
     tables = seen.after(keys("parts", ""), "hash")
@@ -236,6 +236,9 @@ def _parts(seen: Snapshot, keys: Keys, jobs: dict[str, Job], parts: dict[str, Jo
     of_splits = {i for i, part in parts.items() if not (part.cancel_requested and i.rpartition(".")[0] not in tables)}
     if {part for some in opened.values() for part in some} != of_splits:
         found.append(f"open parts: {opened} instead of {sorted(of_splits)}")
+    lists = seen.after(keys("parts_blobs", ""), "list")
+    if left := (set(lists) | set(opened)) - named - {row.partition(" ")[0] for row in store.lines("ended_splits")}:
+        found.append(f"left of splits that are over: {sorted(left)}")
     for split, table in tables.items():
         live, ended = opened.get(split, set()), {name for name in table if name.startswith("r:")}
         waits = jobs[split.partition("~")[0]].reason == "parts"

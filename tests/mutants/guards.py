@@ -86,6 +86,7 @@ POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_
 POOL_PLACES = "tests/integration/test_pool_places.py"
 BORDERS, POOL_NAMES = "tests/integration/test_pool_borders.py", "tests/unit/test_pool_names.py"
 PARTS, PART_DEATHS = "tests/integration/test_parts.py", "tests/integration/test_part_deaths.py"
+PARTS_SHOWN, PARTS_LOST = "tests/integration/test_parts_shown.py", "tests/integration/test_parts_lost.py"
 MEET = "tests/integration/test_meet.py"
 CLASSES_MODEL = "tests/integration/test_classes_model.py"
 FLEET = "tests/acceptance/test_mixed_fleet.py"
@@ -489,7 +490,41 @@ GUARDS = (
     _lua("cancel_job", "whoever means a part means its job", "if job and job.part_of then", "if false then", PARTS),
     _lua("finish", "the end of a part that is sent again", "  if known then ended =", "  if false then ended =", PART_DEATHS),
     _lua("finish", "what a part is given is handed over with it", "  complete_part(other, record)\n", "", PARTS),
-    _lua("append_log", "a part has no log", " or job.part_of then return 0", " then return 0", PARTS),
+    _lua("append_log", "the lines of a part are its job's", "  id, known, last = job.part_of, whole, last + more\n", "", PARTS_SHOWN),
+    _lua("append_log", "lines of two parts have two numbers", "int(number + more)", "number", PARTS_SHOWN),
+    _lua("append_log", "a part's lines that are sent again", "  if last <= own then return 1 end\n", "", PARTS_SHOWN),
+    _lua(
+        "append_log",
+        "a part whose split is over says nothing",
+        "'left') == 0 then return 0 end",
+        "'left') == 2 then return 0 end",
+        PARTS_SHOWN,
+    ),
+    _py(
+        "jobs/log_keeper",
+        "a part's log is no file",
+        "if self.log.overflowed and not self._job.part_of else",
+        "if self.log.overflowed else",
+        PARTS_SHOWN,
+    ),
+    _lua("queue_position", "how many parts have ended", "left and int(n - left) or ''", "''", PARTS_SHOWN),
+    _py("operation/metrics", "who waits for parts wants no slot", "Reason.SIGNAL, Reason.PARTS}", "Reason.SIGNAL}", PARTS_SHOWN),
+    _lua(
+        "lib/parts",
+        "a part is no queued job of its tenant",
+        "    redis.call('ZADD', K.status('part_queued'), job.order, part)",
+        "    redis.call('ZADD', K.tenant_status(job.tenant_id, 'queued'), job.order, part)",
+        PARTS_SHOWN,
+    ),
+    _py("jobs/part_runs", "lost results are split again", "            self._write(0, [])\n", "", PARTS_LOST),
+    _py("jobs/part_runs", "a result that cannot be had now is not lost", ", judge=self._judge)", ")", PARTS_LOST),
+    _py(
+        "jobs/executor",
+        "nor is an input",
+        "self._settings.hop_bytes, judge)\n        reuse",
+        "self._settings.hop_bytes)\n        reuse",
+        PARTS_LOST,
+    ),
     _lua("reconcile", "parts are where they belong", "    if own and own.status == 'queued' then", "    if false then", PARTS),
     _lua("waiting", "jobs that wait for parts are not scheduled", "delayed - parked - split)", "delayed - parked)", PARTS),
     _py("stage", "what is before parts is kept", "        if stage.in_parts:\n            last = n\n", "", PARTS),
@@ -2685,7 +2720,7 @@ GUARDS = (
         (ALERTS,),
     ),
     _py("operation/scaling", "no busy worker is too many", "max(busy * max(of_one, 1), min(", "max(0, min(", SCALING),
-    _py("operation/scaling", "a queue at its limit gets no machines", "_NO_HELP = {*HELD, ", "_NO_HELP = {", SCALING),
+    _py("operation/scaling", "a queue at its limit gets no machines", "_NO_HELP = {*NOT_FOR_SLOTS, ", "_NO_HELP = {", SCALING),
     _py(
         "operation/scaling",
         "no more slots than the cap",
@@ -2817,7 +2852,7 @@ GUARDS = (
         "count_blobs(job.tenant_id, file, 0)",
         LOGS,
     ),
-    _lua("append_log", "a run that has lost the job", " or job.fence ~= fence or", " or", LOGS),
+    _lua("append_log", "a run that has lost the job", " or job.fence ~= fence then", " then", LOGS),
     _lua("append_log", "one that does not run", "or job.status ~= 'running' or", "or", LOGS),
     _lua("append_log", "lines that are sent again", "if last > tonumber(known or '0') then", "if true then", LOGS),
     _lua("append_log", "what is left of another job", "if not known then", "if false then", LOGS),
