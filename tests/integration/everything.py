@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pipeline_jobs.job import Job
 from pipeline_jobs.pipelines import WorkerClass
 from tests.integration.newcomers import Newcomers
+from tests.integration.splits import Split
 
 PIPELINES = ("sleep", "nap", "doze")
 #: Each worker always knows the same; three of them know all that another one does.
@@ -61,6 +62,9 @@ class Model:
         #: Of each workflow its jobs by their names, and of each retry what it is a retry of.
         self.workflows: dict[str, dict[str, str]] = {}
         self.retry_of: dict[str, str] = {}
+        #: The last split of each live job, and that of each part that is open.
+        self.splits: dict[str, Split] = {}
+        self.parts: dict[str, Split] = {}
         self.lost: set[str] = set()
         self.stopping: set[str] = set()
         self.needs: dict[str, list[str]] = {}

@@ -157,7 +157,7 @@ class Flows(Model, RuleBasedStateMachine):
 
     @rule(pick=picks, name=names, timed=st.booleans(), otherwise=st.sampled_from(["fail", "go_on"]))
     def run_comes_to_a_wait(self, pick: int, name: str, timed: bool, otherwise: str) -> None:
-        job_id = self.chosen(self.running, pick)
+        job_id = self.chosen([one for one, run in self.running.items() if not run.part_of], pick)
         if job_id is None:
             return
         run = self.running[job_id]
@@ -169,6 +169,7 @@ class Flows(Model, RuleBasedStateMachine):
             return
         assert became is (JobStatus.CANCELLED if stops else JobStatus.QUEUED)
         del self.running[job_id]
+        self.splits.pop(job_id, None)
         self.newcomers.refunded.discard(tenant)
         if stops:
             self.end(job_id, "cancelled")

@@ -102,7 +102,7 @@ class InParts(RuleBasedStateMachine):
     def job_is_split(self, run: Job, pick: int) -> None:
         """Its run gives the slot back, and the first parts wait for theirs."""
         split = Split.drawn(run, tuple(self.of), pick)
-        split.is_written(self.cell.store)
+        assert split.is_written(self.cell.store) is JobStatus.QUEUED
         self.splits[run.job_id] = split
         self.open_parts(split, Place(run.tenant_id, run.pipeline), split.window)
         self.saw("a job is split")

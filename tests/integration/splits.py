@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.runs import Parts
+from pipeline_jobs.store.runs import Parts, Taker
 from pipeline_jobs.store.store import Store
 
 STAGE = "hear"
@@ -49,29 +49,29 @@ class Split:
         """All parts have ended."""
         return len(self.gave) == self.count
 
-    def is_written(self, store: Store) -> None:
-        """Its run writes the inputs, in pages of two, and is over."""
+    def is_written(self, store: Store) -> JobStatus | None:
+        """Its run writes the inputs, in pages of two, and is over. :return: what the store answers."""
         for first in range(0, self.count, 2):
             inputs = [input_of(number) for number in range(first, min(first + 2, self.count))]
             assert store.stage_parts(self.job_id, self.fence, first, inputs, "")
         parts = Parts(STAGE, self.count, self.window, 9, self.pool, self.collect, (10, 90))
-        assert store.split(self.job_id, self.fence, parts, "parts", self.following) is JobStatus.QUEUED
+        return store.split(self.job_id, self.fence, parts, "parts", self.following)
 
     def opens(self, many: int) -> list[str]:
         """The parts that come next."""
         first, self.opened = self.opened, min(self.opened + many, self.count)
         return [f"{self.name}.{number}" for number in range(first, self.opened)]
 
-    def ends(self, store: Store, run: Job, how: str) -> JobStatus | None:
+    def ends(self, store: Store, run: Job, how: str, taker: Taker | None = None) -> JobStatus | None:
         """A run of a part says so. :return: what the store answers."""
         row = f'[["{STAGE}",{{"by":"{run.job_id} {run.fence}"}},null,{{}}]]'
         if how == "completed":
             self.gave[number_of(run.job_id)] = row
-            return store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, outputs=(row, ""))
+            return store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, outputs=(row, ""), taker=taker)
         if self.collect:
             self.gave[number_of(run.job_id)] = '{"code":"x","message":"broken"}'
         detail = {"code": "x", "message": "broken", "stage": STAGE, "retryable": False}
-        return store.finish(run.job_id, run.fence, JobStatus.FAILED, error="broken", error_detail=detail)
+        return store.finish(run.job_id, run.fence, JobStatus.FAILED, error="broken", error_detail=detail, taker=taker)
 
     def is_joined(self, store: Store) -> None:
         """What the join reads is there, whole, in order: of each part one result, of the run that ended it."""

@@ -21,6 +21,7 @@ from hypothesis.stateful import initialize, invariant, rule, run_state_machine_a
 
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs import cell as cells
+from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.pipelines import Registry, Wait
@@ -31,7 +32,8 @@ from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.clock import set_clock
 from tests.integration.conftest import TEMPLATE, Cell, make_cell, tired_scripts
 from tests.integration.everything import KINDS, KNOWN, KNOWS, PIPELINES, SIGNALS, Place
-from tests.integration.everything_flows import TENANTS, Flows, picks, pipelines, tenants
+from tests.integration.everything_flows import TENANTS, picks, pipelines, tenants
+from tests.integration.everything_parts import InParts, is_part
 from tests.integration.recount import differences
 
 QUEUES = {"jobs", *(f"jobs.{name}" for name in KNOWN)}
@@ -53,7 +55,7 @@ def make_waiting_cell(base: Settings) -> Cell:
     return Cell(cells.Cell.of(base, template=TEMPLATE, pipelines=registry))
 
 
-class History(Flows):
+class History(InParts):
     """What clients, operators, workers and clocks may do, in any order."""
 
     base: Settings
@@ -204,11 +206,17 @@ class History(Flows):
         job_id = self.chosen({*self.queued, *self.delayed, *self.hinted, *self.running, *self.parked}, pick)
         if job_id is None:
             return
+        whose = self.whose(job_id)
+        if whose == job_id and is_part(job_id):
+            # Of a job that is over, and its id perhaps another's.
+            with pytest.raises(UnknownJob):
+                self.cell.client.cancel(job_id)
+            return
         self.cell.client.cancel(job_id)
-        if job_id in self.running:
-            self.stopping.add(job_id)
+        if whose in self.running:
+            self.stopping.add(whose)
         else:
-            self.end(job_id, "cancelled")
+            self.end(whose, "cancelled")
         self.look()
 
     @rule(pick=picks, again=st.booleans(), tenant=tenants, pipeline=pipelines)
@@ -281,6 +289,7 @@ class History(Flows):
             if self.places[job_id].pipeline in KNOWS[name]:
                 assert isinstance(claimed, Job), claimed
                 self.running[job_id] = claimed
+                self.is_given_what_it_needs(claimed)
             else:
                 assert claimed == ClaimRefused("pipeline")
                 self.hint_is_lost(job_id)
@@ -309,7 +318,10 @@ class History(Flows):
         self.cell.store.client.hincrby(self.cell.store.keys("job", job_id), "started_at", -ms)
         self.newcomers.refunded.discard(run.tenant_id)
         taker = Taker(run.worker or "", self.draws(""), dict.fromkeys(KNOWS[run.worker or ""])) if goes_on else None
-        if how in ("completed", "failed"):
+        if how in ("completed", "failed") and job_id in self.parts:
+            # Sent again when its split is over, it would be answered that it was cancelled.
+            became = self.part_says(run, how, taker)
+        elif how in ("completed", "failed"):
             became = self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x", taker=taker)
             if taker:
                 self.sent.append((run, JobStatus(how), taker, became))
@@ -322,6 +334,8 @@ class History(Flows):
         assert became == JobStatus(expected)
         if expected == "queued":
             (self.delayed if how == "fault" else self.queued).add(job_id)
+        elif job_id in self.parts:
+            self.part_has_ended(job_id, expected)
         else:
             self.end(job_id, expected)
         if taker and taker.job:
@@ -338,6 +352,25 @@ class History(Flows):
         for _ in range(few):
             self.run_ends(0, "completed", True)
 
+    @rule(pick=picks)
+    def run_splits(self, pick: int) -> None:
+        job_id = self.chosen((one for one, run in self.running.items() if not run.part_of), pick)
+        if job_id is not None and not self.tired:
+            self.is_split(job_id, pick)
+
+    @rule(worker=workers, tenant=tenants, pick=picks, how=st.sampled_from(["completed", "completed", "failed", "crash", "fault"]))
+    def a_job_runs_in_parts(self, worker: int, tenant: str, pick: int, how: str) -> None:
+        """As far as this worker has slots; one of its parts ends in another way."""
+        self.worker_beats(worker, 3)
+        self.submit(tenant, "x", sorted(KNOWS[self.who(worker)])[:1], 50, [], "fail", False)
+        self.worker_takes_hints(0, worker, 4)
+        self.run_splits(pick)
+        for n in range(0 if self.tired else 6):
+            self.worker_takes_hints(pick, worker, 4)
+            parts = [number for number, one in enumerate(sorted(self.running, key=self.numbers.__getitem__)) if one in self.parts]
+            for number in parts[:1]:
+                self.run_ends(number, how if n == pick % 9 else "completed", bool(pick % 2))
+
     def went_on(self, taker: Taker, job: Job) -> None:
         """A process was handed a job: one that might have had a hint for its worker, which has a slot for it; or has one, if it crashed."""
         place, own = self.places[job.job_id], KNOWS[taker.worker]
@@ -350,6 +383,7 @@ class History(Flows):
         for those in (self.queued, self.delayed, self.lost):
             those.discard(job.job_id)
         self.running[job.job_id], self.nonces[job.job_id] = job, taker.run
+        self.is_given_what_it_needs(job)
         assert sum(run.worker == taker.worker for run in self.running.values()) <= self.slots.get(taker.worker, 0)
         # The same script may have sent hints besides.
         self.look()
@@ -537,3 +571,4 @@ def check_everything(cell: Settings, tired_: bool, histories: int, *, derandomiz
     )  # fmt: skip
     assert (Bound.pages > 0) is tired_
     assert min(Bound.handed, Bound.retries, Bound.parks, Bound.wakes) > 0
+    assert tired_ or Bound.joins > 0

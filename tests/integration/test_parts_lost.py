@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline_jobs.events.log import read_all
-from pipeline_jobs.job import Job
+from pipeline_jobs.exceptions import UnknownJob
+from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.pipelines import NoParams, Pipeline, RetryPolicy
 from pipeline_jobs.states import JobStatus
@@ -146,6 +148,23 @@ def test_a_job_that_may_not_be_tried_again_fails_of_results_that_are_lost(parted
     assert (parted.seen(job).status, (parted.seen(job).error_detail or {})["code"]) == (JobStatus.FAILED, "parts_lost")
     parted.cell.store.rescue()
     assert (parted.left(), differences(parted.cell.store)) == ([], [])
+
+
+def test_a_part_of_a_job_that_is_over_is_no_part_of_the_next_one_with_its_id(parted: Parted) -> None:
+    store, client = parted.cell.store, parted.cell.client
+    parted.slots(1)
+    client.submit(NewJob(pipeline="film", tenant_id="acme"), job_id="film")
+    parted.run_next()
+    running = parted.start_next()
+    call: dict[str, Any] = {"id": running.job_id, "call": 7}
+    assert [store.run("cancel_job", **call).was for _ in range(2)] == ["queued", "queued"], "sent again it says the same"
+    client.delete("film")
+    again = client.submit(NewJob(pipeline="film", tenant_id="acme"), job_id="film")
+    with pytest.raises(UnknownJob):
+        client.cancel(running.job_id)
+    assert not parted.seen(again).ended
+    store.finish(running.job_id, running.fence, JobStatus.CANCELLED)
+    assert differences(store) == []
 
 
 def until_the_join(parted: Parted, **fields: str) -> Job:

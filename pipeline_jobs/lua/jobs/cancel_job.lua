@@ -6,12 +6,11 @@
 --@reply was record hints
 -- was: the status that the job had, or 'unknown': there is none, or none of this tenant and workspace ('': any). record: the job's
 -- fields afterwards. Sent again (the same `call`), it says again what the job was. A queued job ends in this call, a running job when its worker has stopped it; an ended job is left alone.
+local of = string.match(id, '^(.+)~%d+%.%d+$')
+-- Whoever means a part means its job. One whose split is over is nobody's: the id may be another job's by now.
+if of and not found_before(call) and redis.call('EXISTS', K.parts(string.match(id, '^(.+)%.'))) == 0 then return {'unknown', {}, {}} end
+id = of or id
 local job = load(id)
-if job and job.part_of then
-  -- Whoever means a part means its job.
-  id = job.part_of
-  job = load(id)
-end
 if not job or not is_of(job, tenant, workspace) then return {'unknown', {}, {}} end
 local before = found_before(call)
 local was, hints = before or job.status, {}
