@@ -476,7 +476,13 @@ GUARDS = (
     _lua("lib/parts", "errors are collected where they are asked for", "'collect') == '1' then", "'collect') then", PARTS),
     _lua("lib/dependents", "with a job end its parts", "      ask_to_end(part, job)\n", "", PARTS),
     _lua("lib/dependents", "with a part ends its job", "one.to == 'failed' then end_failed", "false then end_failed", PARTS),
-    _lua("lib/dependents", "a duty goes on with splits that are over", "  end_splits()\n  return admit()", "  return admit()", PARTS),
+    _lua(
+        "lib/dependents",
+        "a duty goes on with splits that are over",
+        "    end_splits()\n  end\n  return admit()",
+        "  end\n  return admit()",
+        PARTS,
+    ),
     _lua(
         "lib/indexes",
         "a tenant's parts that run are known",

@@ -8,8 +8,11 @@
 -- beyond that counts as `fair_share`. pools: of each pool besides `default` its name, reasons (of the jobs that wait for a slot or have a
 -- hint) and since, which the others have in them.
 
-local queued, ready = redis.call('ZCARD', K.status('queued')) + redis.call('ZCARD', K.status('part_queued')), redis.call('ZCARD', K.ready_since())
-local delayed, parked, split = redis.call('ZCARD', K.delayed()), redis.call('ZCARD', K.awaiting()), redis.call('ZCARD', K.splitting())
+local queued, ready = redis.call('ZCARD', K.status('queued')), redis.call('ZCARD', K.ready_since())
+local delayed, parked = redis.call('ZCARD', K.delayed()), redis.call('ZCARD', K.awaiting())
+-- Where no job waits for parts there are none.
+local split = delayed > parked and redis.call('ZCARD', K.splitting()) or 0
+if split > 0 then queued = queued + redis.call('ZCARD', K.status('part_queued')) end
 local counts = {scheduled = math.max(0, delayed - parked - split), signal = math.min(delayed, parked), dispatched = 0, parts = split}
 counts.dependency = math.max(0, queued - ready - delayed)
 local rest = math.max(0, queued - delayed - counts.dependency)

@@ -80,13 +80,15 @@ end
 local function settle_kept_and_admit()
   index_tags()
   settle()
-  while not worked_enough() do
-    local kept = redis.call('LPOP', K.unsettled())
-    if not kept then break end
-    spend(5)
-    just_ended[1] = cjson.decode(kept)
-    settle()
+  if redis.call('EXISTS', K.unsettled(), K.ended_splits()) > 0 then
+    while not worked_enough() do
+      local kept = redis.call('LPOP', K.unsettled())
+      if not kept then break end
+      spend(5)
+      just_ended[1] = cjson.decode(kept)
+      settle()
+    end
+    end_splits()
   end
-  end_splits()
   return admit()
 end
