@@ -156,7 +156,7 @@ class PoolHistory(InParts):
         for _ in range(min(few, len(self.of[pool].running))):
             self.run_leaves(pool, self.chosen(self.of[pool].running, pick), pick, ms, how)
 
-    @events.add(6, pick=picks, ms=durations, how=ends)
+    @events.add(6, pick=picks, ms=durations, how=st.one_of(ends, st.just("lost")))
     def a_job_runs_in_parts(self, pick: int, ms: int, how: str) -> None:
         """From its split on, as far as there are slots; one of its parts leaves its slot in another way."""
         pools_of = {job_id: pool for pool, one in self.of.items() for job_id, run in one.running.items() if not run.part_of}
@@ -167,7 +167,10 @@ class PoolHistory(InParts):
         split, n = self.splits[job_id], 0
         while split is self.splits.get(job_id) and (part := self.hinted_of(split)):
             self.is_claimed(split.pool, part, pick)
-            self.run_leaves(split.pool, part, pick, ms, how if n == pick % 7 else "completed")
+            if how == "lost" and n == pick % 3:
+                self.worker_dies_with(split.pool, part)
+            else:
+                self.run_leaves(split.pool, part, pick, ms, how if n == pick % 7 and how != "lost" else "completed")
             n += 1
         if job_id in self.of[split.following].hinted and self.of[split.following].slots:
             self.is_claimed(split.following, job_id, pick)
@@ -189,6 +192,12 @@ class PoolHistory(InParts):
             (one.delayed if how == "fault" else one.queued)[job_id] = place
         else:
             self.stopping.remove(job_id)
+
+    def worker_dies_with(self, pool: str, job_id: str) -> None:
+        """And another one comes."""
+        worker = WORKERS[pool].index(self.of[pool].running[job_id].worker or "")
+        self.worker_falls_silent(pool, worker, True)
+        self.worker_beats(pool, worker, 2)
 
     @events.add(3)
     def time_passes(self) -> None:

@@ -111,3 +111,10 @@ def test_a_submit(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
         submit()
     assert commands(jobs, submit).total() <= 30
     assert calls(submit) <= 260
+
+
+def test_a_beat_looks_once_for_what_other_scripts_have_left(jobs: Cell) -> None:
+    jobs.slots(1)
+    of = commands(jobs, lambda: jobs.slots(1))
+    # For tags that are not written yet it has another look.
+    assert (of["exists"], of["lpop"], of["lindex"]) == (1, 1, 0), of

@@ -22,7 +22,7 @@ FLOORS = {
     "start": Floor(5, 0.5),
     "hop": Floor(1, 0.3),
     "a job is split": Floor(1, 0.3),
-    "a join": Floor(1, 0.2),
+    "a join": Floor(1, 0.3),
     "completed": Floor(1, 0.2),
     "crash": Floor(1, 0.1),
     "a hop, and no slot is free where it goes": Floor(1, 0.1),
