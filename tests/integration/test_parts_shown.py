@@ -56,6 +56,8 @@ def test_lines_of_parts_that_run_side_by_side_have_numbers_of_their_own_and_are_
     assert [(line.number, line.attempt, line.message[0], line.dropped) for line in lines_of(parted, job.job_id)] == [
         (1, 1, "a", 0), (2, 1, "b", 0), (4, 1, "2", 2), (5, 1, "c", 0), (6, 1, "d", 0)
     ]  # fmt: skip
+    for number in (1, 2):
+        assert store.append_log(parts[0].job_id, parts[0].fence, number, [f'[{number},0,7,"INFO","x","hear","late"]'])
     assert not store.append_log(parts[0].job_id, parts[0].fence + 1, 9, ["[9]"]), "another run has the part"
     parted.cell.client.cancel(job.job_id)
     assert not store.append_log(parts[0].job_id, parts[0].fence, 9, ["[9]"]), "its job is over"

@@ -23,6 +23,7 @@ FLOORS = {
     "hop": Floor(1, 0.3),
     "a job is split": Floor(1, 0.3),
     "a join": Floor(1, 0.3),
+    "a part is lost with its worker": Floor(1, 0.3),
     "completed": Floor(1, 0.2),
     "crash": Floor(1, 0.1),
     "a hop, and no slot is free where it goes": Floor(1, 0.1),
