@@ -773,6 +773,13 @@ GUARDS = (
         "            pass\n",
         BROKER_AWAY,
     ),
+    _py(
+        "worker/consumer",
+        "a connection that breaks in mingle does not end the worker",
+        "(*self.conninfo.connection_errors, OperationalError)",
+        "self.conninfo.connection_errors",
+        BROKER_AWAY,
+    ),
     _lua("lib/dispatch", "and each one after it for longer", "int(soon / 500)", "1", DEAD),
     _lua("lib/starting", "until it starts", ", 'new_attempt', 'hint_soon')", ", 'new_attempt')", DEAD),
     _lua("announce", "what waits for its claim is not stopped", "awaited and 'ok' or 'fenced'", "'fenced'", STORE),
