@@ -118,8 +118,8 @@ KEYS: dict[str, Key] = {
     ),
     "apart": Key(
         "apart@:{}",
-        "string ms, until then",
-        "Until when jobs that were lost with a worker (empty: with several) start one by one. By rescue.",
+        "string ms ms, until then",
+        "Until when jobs that were lost with a worker (empty: with several) start one by one, and when that was written. By rescue.",
     ),
     "hints": Key("hints@", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key(

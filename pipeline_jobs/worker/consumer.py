@@ -1,5 +1,6 @@
-"""Celery's consumer with five fixes: a message that outlived its connection is not acknowledged, none ends the worker, a poll that is not
-answered does not keep the worker from its end, a broker that was away is found again soon, and job workers do not wait for each other.
+"""Celery's consumer with six fixes: a message that outlived its connection is not acknowledged, none ends the worker, a poll that is not
+answered does not keep the worker from its end, a broker that was away is found again soon, a connection that breaks while the worker greets
+the others is made again, and job workers do not wait for each other.
 
 Written against Celery 5.7.0 and kombu 5.7.0: look again at every bump (docs/decisions/0008-an-acknowledgement-after-the-end.md).
 """
@@ -17,6 +18,7 @@ from celery.utils.threads import bound_open_broker_sockets
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.worker import SHUTDOWN_SOCKET_TIMEOUT
+from kombu.exceptions import OperationalError
 from kombu.transport import redis as redis_transport
 from kombu.transport import virtual
 from kombu.transport.redis import Channel as RedisChannel
@@ -40,6 +42,8 @@ class JobConsumer(Consumer):
         if takes_jobs(kwargs["app"]):
             kwargs["without_mingle"] = True
         super().__init__(*args, **kwargs)
+        # A broken connection has this name where kombu finds it as it sends: mingle does, and the worker would end.
+        self.connection_errors = (*self.conninfo.connection_errors, OperationalError)
         if hasattr(self.controller, "_process_task"):
             self.controller._process_task = partial(_process, self.controller, self.controller._process_task)
 

@@ -65,7 +65,7 @@ class Fleet:
         for job_id in client.zrange(keys("delayed"), 0, -1):
             client.zincrby(keys("delayed"), -ms, job_id)
         for key in client.scan_iter(keys("apart", "*")):
-            client.set(key, int(client.get(key) or 0) - ms, ex=3600)
+            client.set(key, " ".join(str(int(at) - ms) for at in str(client.get(key)).split()), ex=3600)
 
     def status(self, jobs: Sequence[Job]) -> list[JobStatus]:
         return [self.cell.client.get(job.job_id).status for job in jobs]
@@ -300,3 +300,18 @@ def test_after_the_clock_was_set_back_nobody_waits_for_a_time_of_the_old_clock(c
     cell.store.rescue()
     kill(cell, "w0", runs, lived_ms=3_600_000)
     assert delay_ms(cell, "a") <= 0
+
+
+@pytest.mark.parametrize("how", ["hop", "signal"])
+def test_a_segment_that_ends_well_clears_its_job(cell: Cell, how: str) -> None:
+    jobs = fleet(cell, [], ["b"])
+    for _ in range(3):
+        jobs.start()
+        jobs.dies()
+    jobs.start()
+    (run,) = jobs.runs
+    if how == "hop":
+        cell.store.advance("b", run.fence, "gpu", "hears", stage="hear")
+    else:
+        cell.store.park("b", run.fence, "approval", 60.0, "fail", "waits for it")
+    assert cell.store.client.hget(cell.store.keys("job", "b"), "suspected") is None

@@ -78,7 +78,7 @@ FLOWS_API = "tests/integration/web/test_workflows_api.py"
 CAP = "tests/integration/test_max_concurrent_jobs.py"
 DEAD = "tests/integration/test_dead_workers.py"
 PLACES = "tests/integration/test_places_of_crashed_jobs.py"
-APART = "tests/integration/test_apart.py"
+APART, LOST = "tests/integration/test_apart.py", "tests/integration/test_lost_jobs_and_turns.py"
 NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
 BESIDE = "tests/integration/test_pools_beside_each_other.py"
@@ -859,8 +859,15 @@ GUARDS = (
         "            pass\n",
         BROKER_AWAY,
     ),
+    _py(
+        "worker/consumer",
+        "a connection that breaks in mingle does not end the worker",
+        "(*self.conninfo.connection_errors, OperationalError)",
+        "self.conninfo.connection_errors",
+        BROKER_AWAY,
+    ),
     _lua("lib/dispatch", "and each one after it for longer", "int(soon / 500)", "1", DEAD),
-    _lua("lib/starting", "until it starts", ", 'new_attempt', 'hint_soon')", ", 'new_attempt')", DEAD),
+    _lua("lib/starting", "until it starts", ", 'new_attempt', 'hint_soon'", ", 'new_attempt'", DEAD),
     _lua("announce", "what waits for its claim is not stopped", "awaited and 'ok' or 'fenced'", "'fenced'", STORE),
     _lua("lib/worker_lost", "the third crash is the last", "if crashes >= MAX_CRASHES and", "if false and"),
     _py(
@@ -875,7 +882,7 @@ GUARDS = (
     ),
     # -- which job killed its worker
     _lua(
-        "lib/worker_lost", "of jobs lost together only one is to blame", "(kills or not job.ran_until or MAX_CRASHES == 1)", "true", APART
+        "lib/worker_lost", "of jobs lost together only one is to blame", "(kills or own >= MAX_CRASHES or MAX_CRASHES == 1)", "true", APART
     ),
     _lua("lib/worker_lost", "who may crash once fails at once", " or MAX_CRASHES == 1)", ")", APART),
     _lua(
@@ -896,7 +903,11 @@ GUARDS = (
     _lua("lib/worker_lost", "and it is known of them", "  if long then redis.call('HSET', K.job(id), 'apart_ms', long) end\n", "", APART),
     _lua("lib/worker_lost", "and first, when their time has come", " or '+inf')", " or job.order)", APART),
     _lua(
-        "lib/apart", "each in its own time", "  redis.call('SET', K.apart(of), int(from + long), 'PX', int(from + long - NOW))\n", "", APART
+        "lib/apart",
+        "each in its own time",
+        "  redis.call('SET', K.apart(of), int(from + long) .. ' ' .. int(NOW), 'PX', int(from + long - NOW))\n",
+        "",
+        APART,
     ),
     _lua("lib/apart", "for longer each time", " * 2 ^ (crashes - MAX_CRASHES + 1)", "", APART),
     _lua("lib/apart", "but not for days", ", 3600000)", ", math.huge)", APART),
@@ -1158,7 +1169,7 @@ GUARDS = (
     _lua("announce", "a dead worker's leases end with its node's next one", "  if dead then end_leases_of(dead) end\n", "", DEAD),
     _lua("announce", "only of its own node", "string.sub(other, 1, #node) == node and", "other ~= worker and", DEAD),
     _lua("announce", "only if its announcement lapsed", "not redis.call('ZSCORE', K.workers(), other) then", "other ~= worker then", DEAD),
-    _lua("announce", "only what is not renewed", "int(NOW + LEASE_MS - ALIVE_MS))", "'+inf')", DEAD),
+    _lua("announce", "only what is not renewed", "int(NOW + LEASE_MS - ALIVE_MS), 'WITHSCORES')", "'+inf', 'WITHSCORES')", DEAD),
     _lua("announce", "and it may still renew", "'XX', 'LT', int(NOW + ALIVE_MS), id)", "'XX', 'LT', int(NOW), id)", DEAD),
     _lua("lib/dispatch", "slots of a silent worker are gone", "K.workers(), '-inf', int(NOW))", "K.workers(), '-inf', '-inf')"),
     _lua(
@@ -1518,9 +1529,31 @@ GUARDS = (
     _py("jobs/batches", "dependencies of a batch", "> MAX_DEPENDENCIES:", "> MAX_DEPENDENCIES * MAX_JOBS:", BATCHES),
     _lua("lib/dispatch", "dispatches of a script", "DISPATCHES_MOST - (read_once.sent or 0))", "math.huge)", HOLDS),
     _lua("lib/dispatch", "in all pools together", "  read_once.sent = (read_once.sent or 0) + 1\n", "", BESIDE),
-    _lua("lib/dispatch", "the pool that had no turn is next", "if name == read_once.last then from = i end", "", BESIDE),
-    _lua("lib/dispatch", "before it one with lost jobs", "if redis.call('EXISTS', K.lost()) > 0 then from = i - 1 end", "", BESIDE),
-    _lua("advance", "a job does not go to and fro", "== stage, 0", "== '', 0", BESIDE),
+    _lua(
+        "lib/dispatch", "the pool that had no turn is next", "if name == (read_once.whose or read_once.last) then from = i end", "", BESIDE
+    ),
+    _lua("lib/dispatch", "the turns are the tenant's own", "(read_once.whose or read_once.last)", "read_once.last", LOST),
+    _lua(
+        "lib/dispatch",
+        "before it one with lost jobs",
+        "if redis.call('ZCOUNT', K.lost(), '-inf', '(' .. int(STAYS)) > 0 then from = i - 1 end",
+        "",
+        BESIDE,
+    ),
+    _lua("lib/dispatch", "that may start now", "'(' .. int(STAYS)) > 0", "'+inf') > 0", LOST),
+    _lua("advance", "a job does not go to and fro", "to_and_fro = times > 1", "to_and_fro = false", BESIDE),
+    _lua("advance", "nor by way of other stages", "to_and_fro = times > 1", "to_and_fro = string.match(before, '%S*$') == stage", LOST),
+    _lua("lib/fair", "lost jobs leave work for the others", "here.passed < LOST_MOST and not worked_enough()", "not worked_enough()", LOST),
+    _lua("lib/fair", "those that stay are few", "here.stayed < LOST_STAY and not", "not", LOST),
+    _lua("lib/fair", "and stand behind the others", "int(order + 1e15), member)", "order, member)", LOST, PLACES),
+    _lua("lib/queue", "what is set apart is work", "  spend(12)\n", "", LOST),
+    _lua("announce", "when a lease was renewed is noted", "'renewed_at', int(leases[i + 1] - LEASE_MS))", "'renewed_at', '0')", LOST),
+    _lua("lib/worker_lost", "deaths of workers are counted apart", "  redis.call('HINCRBY', K.job(id), 'lost_runs', 1)\n", "", LOST),
+    _lua("lib/apart", "a time of the old clock is none", "tonumber(at) <= NOW and", "", LOST),
+    _lua("change", "who starts apart keeps its time", "not (job.apart_ms and tonumber(start) < was)", "true", LOST),
+    _lua(
+        "lib/requeueing", "a segment that ended well clears its job", "(why == 'hop' or why == 'signal' or why == 'parts')", "false", APART
+    ),
     _lua("claim", "what a newer record frees is given away", "return {'no', 'schema', admit()}", "return {'no', 'schema', {}}", BESIDE),
     _lua("lib/fair", "workspaces that come back are many", "while room > 0 and not worked_enough() do", "while room > 0 do", HOLDS),
     _lua("lib/waking", "those of a pipeline without a cap, too", "    -- came that knows them.\n    ask_blocked()\n", "", HOLDS),
@@ -1592,7 +1625,7 @@ GUARDS = (
     ),
     _lua("lib/queue", "a place goes with its job", "    redis.call('ZREM', K.lost(), id .. ' ' .. job.pipeline)\n", "", PLACES),
     _lua("lib/dispatch", "who has a hint is not read again", "int(known[4] + HINTED)", "known[4]", PLACES),
-    _lua("lib/fair", "who stays hides nobody", "        here.passed = here.passed + 1\n", "", PLACES),
+    _lua("lib/fair", "who stays hides nobody", "    if job then here.stayed = here.stayed + 1 end\n", "", LOST),
     _lua("finish", "all that have hints are looked at", "'+inf', 'LIMIT', 0, LOST_MOST)", "'+inf', 'LIMIT', 0, 10)", PLACES),
     _lua(
         "finish", "by a worker that is there", " or tonumber(redis.call('ZSCORE', K.workers(), worker) or '0') <= NOW then", " then", PLACES
@@ -1637,7 +1670,7 @@ GUARDS = (
     ),
     _lua("reconcile", "who is to be asked is noted", "    redis.call('SADD', K.blocking(), job.pipeline)\n", "", MEET),
     _lua("lib/fair", "a lost job keeps its turn", "local job = slots_for(pipeline, 'free') > 0 and load(id)", "local job = load(id)", MEET),
-    _lua("lib/fair", "all lost jobs that may start are first", "until #members < LOST_MOST or worked_enough()", "until true", MEET, PLACES),
+    _lua("lib/fair", "all lost jobs that may start are first", "here.passed < LOST_MOST and", "here.passed < 1 and", MEET, PLACES),
     _lua("lib/dispatch", "what came before leaves some work", "spent.commands = math.min(spent.commands, WORK_MOST / 2)", "", MEET),
     _lua("lib/queue", "hints of cancelled jobs are taken back", "    take_back(id, job)\n    slot_freed", "    slot_freed", FAIR),
     _lua("submit", "a job that may start is dispatched at once", "read_once.entered and admit() or {}", "{}", STORE),

@@ -6,7 +6,9 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from celery.bootsteps import TERMINATE
 from celery.worker.consumer.mingle import Mingle
+from kombu.exceptions import OperationalError
 
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.worker.app import create_celery
@@ -41,11 +43,31 @@ def test_a_worker_looks_for_its_broker_often_and_for_ever(monkeypatch: pytest.Mo
     app.close()
 
 
+def consumer_of(app: Any) -> Any:
+    return JobConsumer(print, app=app, pool=MagicMock(), timer=MagicMock(), controller=MagicMock(), worker_options={})
+
+
+def test_a_connection_that_breaks_while_a_worker_greets_the_others_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_celery(Settings(redis_url="redis://127.0.0.1:1/0"))
+    consumer, starts = consumer_of(app), []
+
+    def start(of: Any) -> None:
+        starts.append(of)
+        if len(starts) == 1:
+            raise OperationalError("Connection closed by server.")
+        of.blueprint.state = TERMINATE
+
+    monkeypatch.setattr(consumer.blueprint, "start", start)
+    consumer.start()
+    assert starts == [consumer, consumer]
+    app.close()
+
+
 @pytest.mark.parametrize(("queue", "asks"), [(JOBS_QUEUE, False), (MAINTENANCE_QUEUE, True)])
 def test_a_job_worker_does_not_ask_the_others_before_it_takes_jobs(queue: str, asks: bool) -> None:
     app = create_celery(Settings(redis_url="redis://127.0.0.1:1/0"))
     app.amqp.queues.select([queue])
-    consumer: Any = JobConsumer(print, app=app, pool=MagicMock(), timer=MagicMock(), controller=MagicMock(), worker_options={})
+    consumer = consumer_of(app)
     (mingle,) = [step for step in consumer.blueprint.steps.values() if isinstance(step, Mingle)]
     assert mingle.include_if(consumer) is asks
     app.close()

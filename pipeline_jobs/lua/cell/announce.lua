@@ -23,9 +23,15 @@ end
 
 -- Leases of theirs that were not renewed for three beats end three beats from now: when the server was away or its clock was set, a live
 -- worker still has the time to renew them. A worker that leaves announces no slots, but it renews until its last job is over.
+-- When each was renewed is noted: how long its run lived follows from that, and not from where its lease ends now.
 local function end_leases_of(dead)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '(' .. int(NOW + ALIVE_MS), int(NOW + LEASE_MS - ALIVE_MS))) do
-    if dead[redis.call('HGET', K.job(id), 'worker')] then redis.call('ZADD', K.leases(), 'XX', 'LT', int(NOW + ALIVE_MS), id) end
+  local leases = redis.call('ZRANGEBYSCORE', K.leases(), '(' .. int(NOW + ALIVE_MS), int(NOW + LEASE_MS - ALIVE_MS), 'WITHSCORES')
+  for i = 1, #leases, 2 do
+    local id = leases[i]
+    if dead[redis.call('HGET', K.job(id), 'worker')] then
+      redis.call('HSET', K.job(id), 'renewed_at', int(leases[i + 1] - LEASE_MS))
+      redis.call('ZADD', K.leases(), 'XX', 'LT', int(NOW + ALIVE_MS), id)
+    end
   end
 end
 

@@ -19,7 +19,8 @@ in_each_pool(function()
     if job and job.status == 'running' and pool_of(job) == POOL then
       count('leases_expired')
       -- The time of its last renewal, if the server was not restarted since.
-      job.ran_until = math.min(NOW, tonumber(redis.call('ZSCORE', K.leases(), id)) - LEASE_MS)
+      local renewed = math.max(redis.call('ZSCORE', K.leases(), id) - LEASE_MS, tonumber(redis.call('HGET', K.job(id), 'renewed_at') or 0))
+      job.ran_until = math.min(NOW, renewed)
       local detail = cjson.encode({code = 'worker_lost', message = lost, stage = job.stage or cjson.null, retryable = true, worker = job.worker})
       done[#done + 1] = {id, crashed(id, job, lost, detail)}
     else

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- A run has come to a stage that another pool runs, with its outputs kept: the job gives its slot back and waits in that pool ('': `default`),
 -- on the same attempt, with its progress. message: what is told to whoever looks at the job. stage: the one that comes next. Where it came next
--- at the last border, too, workers of two versions send the job to and fro, in the middle of a deploy: then it waits as after a fault.
+-- at two borders before, the job is sent to and fro, by workers of two versions in the middle of a deploy, or by one that
+-- does not find what the others kept: then it waits as after a fault.
 --@args id fence:digits pool? message stage
 --@settings events admits names kept
 --@once
@@ -22,11 +23,14 @@ end
 local used = used_ms(job)
 record_usage(job, nil, used)
 job.segments_ms = redis.call('HINCRBY', K.job(id), 'segments_ms', int(used))
-local to_and_fro, delay = redis.call('HGET', K.job(id), 'hop_stage') == stage, 0
+local before, delay = redis.call('HGET', K.job(id), 'hop_stage') or '', 0
+local times = 0
+for seen in string.gmatch(before, '%S+') do times = times + (seen == stage and 1 or 0) end
+local to_and_fro = times > 1
 if to_and_fro then
   delay = fault_delay(id)
 else
-  redis.call('HSET', K.job(id), 'hop_stage', stage)
+  redis.call('HSET', K.job(id), 'hop_stage', before .. ' ' .. stage)
   redis.call('HDEL', K.job(id), 'faults')
 end
 if job.split then retire_split(id, job) end

@@ -31,7 +31,8 @@ if priority ~= '' then
   job.priority = priority
   redis.call('HSET', K.job(id), 'priority', priority)
 end
-if start ~= '' then
+-- Who starts apart from others does not start before its time (see apart).
+if start ~= '' and not (job.apart_ms and tonumber(start) < was) then
   delayed = tonumber(start)
   job.reason = 'scheduled'
 end

@@ -19,8 +19,10 @@ local function ended_apart(long, lived) return long and lived <= tonumber(long) 
 local function starts_apart(job, crashes)
   local long, of = time_apart(job, crashes), job.worker
   if crashes > MAX_CRASHES or ended_apart(job.apart_ms, used_ms(job)) then of = '' end
-  local from = math.max(NOW, tonumber(redis.call('GET', K.apart(of)) or NOW))
-  redis.call('SET', K.apart(of), int(from + long), 'PX', int(from + long - NOW))
+  local till, at = string.match(redis.call('GET', K.apart(of)) or '', '^(%d+) (%d+)$')
+  -- What was written in the future is a time of the clock before.
+  local from = till and tonumber(at) <= NOW and math.max(NOW, tonumber(till)) or NOW
+  redis.call('SET', K.apart(of), int(from + long) .. ' ' .. int(NOW), 'PX', int(from + long - NOW))
   return from - NOW, int(long)
 end
 

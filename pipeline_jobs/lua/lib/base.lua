@@ -23,8 +23,8 @@ local function worked_enough() return spent.commands >= WORK_MOST end
 -- been told; `seen`: the last reading of the clock; `pools`: the names of the pools besides `default`; `left`: what was known of pools that
 -- the script has left; `freed`, `eased`: tenants and pipelines that have a slot less than before, and in which pool; `limits`, `pipes`: see
 -- known; `before`: see classes; `buckets`: see rates; `entered`: the script made a tenant eligible; `fences`: of what it dispatched; `sent`: how
--- many those are; `last`, `turn`: the pools that had the last slot under a limit of all pools, before the script and in it; `failed_parts`,
--- `retired`: see parts.
+-- many those are; `last`, `turn`: the pools that had the last slot under a limit of all pools, before the script and in it; `whose`: the one
+-- that had the last slot of the tenant that has a slot less now; `failed_parts`, `retired`: see parts.
 local read_once = {series = {}, told = {}, left = {}, freed = {}, eased = {}, limits = {}, pipes = {}, buckets = {}, fences = {}, failed_parts = {}}
 
 -- What is known of the pool that the script is in (`POOL`, its part of a key: '' or ':gpu'). `present`, `peak`: see fair; `fleet`, `classes`:

@@ -43,7 +43,7 @@ end
 local DISPATCHES_MOST = 90
 local function admit_here(hints, take, slots)
   local free, lost = math.min(slots or free_slots(), DISPATCHES_MOST - (read_once.sent or 0)), true
-  here.passed = 0
+  here.passed, here.stayed = 0, 0
   -- Tenants that wait because their class was busy are asked together with the others.
   if free > 0 and here.fleet == '*' then ask_blocked() end
   while free > 0 do
@@ -112,11 +112,11 @@ local function admit(take)
   local free, names, from = free_slots(), {''}, 0
   for name in string.gmatch(other_pools(), '%S+') do names[#names + 1] = ':' .. name end
   if names[2] then
-    -- Behind the pool that had the last such slot; before all, a pool with jobs that were lost.
-    for i, name in ipairs(names) do if name == read_once.last then from = i end end
+    -- Behind the pool that had the last such slot; before all, a pool with lost jobs that may go first now.
+    for i, name in ipairs(names) do if name == (read_once.whose or read_once.last) then from = i end end
     for i, name in ipairs(names) do
       use_pool(name)
-      if redis.call('EXISTS', K.lost()) > 0 then from = i - 1 end
+      if redis.call('ZCOUNT', K.lost(), '-inf', '(' .. int(STAYS)) > 0 then from = i - 1 end
     end
   end
   for i = 0, #names - 1 do

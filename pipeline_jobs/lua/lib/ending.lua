@@ -38,7 +38,7 @@ local function end_job(id, job, to, extra, meta)
   if bytes > 200 then job.store_bytes = owe(job.tenant_id, bytes, id) end
   -- Fields that only a live job needs do not stay in memory until the purge.
   redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'segments_ms', 'run_until', HISTORY == 0 and 'ran_ms' or 'class', 'class',
-    'apart_ms', 'beside', 'suspected', 'hop_stage')
+    'apart_ms', 'beside', 'suspected', 'hop_stage', 'lost_runs', 'renewed_at')
   if HISTORY == 1 and job.tenant_id ~= CANARY then
     -- The earlier runs' time stays for the history (`ran_ms`), and the last one's comes to it.
     if used > 0 then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used)) end

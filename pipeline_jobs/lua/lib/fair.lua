@@ -133,7 +133,10 @@ local function charge(job, ms, slots, ...)
   if slots > 0 then
     share.entry = 0
     local limits = limits_of(tenant)
-    if limits.max_concurrent or limits.start_rate or pipe_of(job.pipeline).cap then read_once.turn = POOL end
+    if limits.max_concurrent or limits.start_rate or pipe_of(job.pipeline).cap then
+      read_once.turn = POOL
+      if other_pools() ~= '' then redis.call('HSET', K.share(tenant), 'turn', POOL) end
+    end
   end
   share.time, share[own], share.n = time, at, math.max(0, share.n + slots)
   redis.call('HSET', K.share(tenant), 'time' .. POOL, time, 'came' .. POOL, share.came, 'entry' .. POOL, share.entry, own, at, 'n' .. POOL, share.n, ...)
@@ -261,7 +264,11 @@ local function slot_freed(id, job, to, ...)
   if not in_ring then enter_ring(job.tenant_id) end
   if pipe.cap then unblock(job.pipeline) end
   -- In other pools they may wait for the same limit: the admission sees to those.
-  if limits_of(job.tenant_id).max_concurrent then read_once.freed[job.tenant_id] = POOL end
+  if limits_of(job.tenant_id).max_concurrent then
+    read_once.freed[job.tenant_id] = POOL
+    -- Which pool had its last one: others' turns are not its own.
+    if other_pools() ~= '' then read_once.whose = redis.call('HGET', K.share(job.tenant_id), 'turn') or nil end
+  end
   if pipe.cap then read_once.eased[job.pipeline] = POOL end
 end
 
@@ -316,30 +323,43 @@ end
 
 -- Jobs that were lost with their worker have already had their turn. A job whose tenant or pipeline is at a limit gets the next place of
 -- its lane again; a job for which no worker that knows it has a free slot, or whose tenant may not have the last slots, stays the next for
--- such a slot; so does one that has a hint, until it starts. Those with hints stand above HINTED, so that they are not read for each slot.
--- Of those who stay, nobody is looked at twice in one admission (`passed`). Returns the same as next_job.
-local LOST_MOST = 50
+-- such a slot, behind those of whom that is not known (STAYS); so does one that has a hint, until it starts. Those with hints stand above
+-- HINTED, so that they are not read for each slot.
+-- Very many may stay, and the others wait for this admission: so it looks at LOST_MOST that do not, and at LOST_STAY that did, of which
+-- nobody is looked at twice (`stayed`); the rest have their turn in their lanes. Returns the same as next_job.
+local LOST_MOST = 100
+local LOST_STAY = 20
+local STAYS = 24e14
 local HINTED = 4e15
 local function next_lost(free)
-  local members
-  repeat
-    members = redis.call('ZRANGEBYSCORE', K.lost(), '-inf', '(' .. int(HINTED), 'LIMIT', here.passed, LOST_MOST)
-    for _, member in ipairs(members) do
-      local id, pipeline = string.match(member, '^(%S+) (%S+)$')
-      local job = slots_for(pipeline, 'free') > 0 and load(id)
-      local queued = job and job.status == 'queued' and pool_of(job) == POOL
-      local may = queued and not held_back(job.tenant_id) and room_of(pipeline) > 0
-      -- One that has a hint is here if a process of the release before sent that.
-      local stays = job == false or queued and job.reason == 'dispatched' or may and most_beside_others(job.tenant_id, free, pipeline)
-      if stays then
-        here.passed = here.passed + 1
-      else
-        redis.call('ZREM', K.lost(), member)
-        if may and take_ready(id, job) then return id, job, take_token(job.tenant_id) end
-      end
-      spend(5)
-    end
-  until #members < LOST_MOST or worked_enough()
+  -- Returns the same, or nil and whether the job stays.
+  local function look(member)
+    local id, pipeline = string.match(member, '^(%S+) (%S+)$')
+    local job = slots_for(pipeline, 'free') > 0 and load(id)
+    local queued = job and job.status == 'queued' and pool_of(job) == POOL
+    local may = queued and not held_back(job.tenant_id) and room_of(pipeline) > 0
+    spend(2)
+    -- One that has a hint is here if a process of the release before sent that.
+    local stays = job == false or queued and job.reason == 'dispatched' or may and most_beside_others(job.tenant_id, free, pipeline)
+    if stays then return nil, true end
+    redis.call('ZREM', K.lost(), member)
+    if may and take_ready(id, job) then return id, job, take_token(job.tenant_id) end
+  end
+  while here.passed < LOST_MOST and not worked_enough() do
+    local member, order = unpack(redis.call('ZRANGEBYSCORE', K.lost(), '-inf', '(' .. int(STAYS), 'WITHSCORES', 'LIMIT', 0, 1))
+    if not member then break end
+    local id, job, changed = look(member)
+    if id then return id, job, changed end
+    here.passed = here.passed + 1
+    if job then redis.call('ZADD', K.lost(), int(order + 1e15), member) end
+  end
+  while here.stayed < LOST_STAY and not worked_enough() do
+    local member = redis.call('ZRANGEBYSCORE', K.lost(), int(STAYS), '(' .. int(HINTED), 'LIMIT', here.stayed, 1)[1]
+    if not member then break end
+    local id, job, changed = look(member)
+    if id then return id, job, changed end
+    if job then here.stayed = here.stayed + 1 end
+  end
 end
 
 -- Takes the job whose turn it is out of its lane. Returns nil when no tenant is eligible, else the job's id, its tenant, workspace and

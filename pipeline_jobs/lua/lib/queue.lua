@@ -50,6 +50,7 @@ end
 
 -- A record that is newer than the workers that could run it now waits for a newer worker, and not at the head of its lane.
 local function wait_apart(id)
+  spend(12)
   redis.call('HSET', K.job(id), 'reason', 'retry')
   redis.call('ZADD', K.delayed(), NOW + HINT_MS, id)
   redis.call('ZREM', K.ready_since(), id)

@@ -16,6 +16,7 @@ local function back_to_queue(id, job, reason, delay_ms, why, warning, pool)
   if why ~= 'fault' then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used_ms(job))) end
   -- Only the run that follows is apart.
   if job.apart_ms then redis.call('HDEL', K.job(id), 'apart_ms') end
+  if job.suspected and (why == 'hop' or why == 'signal' or why == 'parts') then redis.call('HDEL', K.job(id), 'suspected') end
   if job.run_until then
     redis.call('HDEL', K.job(id), 'run_until')
     if job.deadline_at then redis.call('ZADD', K.deadlines(), job.deadline_at, id) else redis.call('ZREM', K.deadlines(), id) end

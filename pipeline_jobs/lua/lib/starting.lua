@@ -46,7 +46,7 @@ local function start_run(id, job, worker, run, longest, ...)
   job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker, run, int(NOW), nil, nil, nil
   redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'first_started_at', job.first_started_at, 'attempt', job.attempt or '1',
     'progress', job.progress or '0', 'run_until', job.run_until, ...)
-  redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt', 'hint_soon')
+  redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt', 'hint_soon', 'renewed_at')
   event(id, job, 'started')
   use_pool(before)
 end

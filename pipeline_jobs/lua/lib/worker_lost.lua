@@ -15,6 +15,7 @@ local function lost_with_worker(id, job, crashes)
   local why = delay > 0 and 'starts apart from the jobs that were lost with it, in ' .. int(math.ceil(delay / 1000)) .. ' s' or nil
   back_to_queue(id, job, 'retry', delay, 'crash', why)
   if long then redis.call('HSET', K.job(id), 'apart_ms', long) end
+  redis.call('HINCRBY', K.job(id), 'lost_runs', 1)
   goes_first(id, job, delay == 0 and job.order or '+inf')
 end
 
@@ -27,7 +28,9 @@ local function crashed(id, job, error, detail)
   if ended then return ended end
   local crashes = redis.call('HINCRBY', K.job(id), 'crashes', 1)
   count('crashes')
-  if crashes >= MAX_CRASHES and (kills or not job.ran_until or MAX_CRASHES == 1) then
+  -- What its workers died of says nothing of its own process.
+  local own = job.ran_until and 0 or crashes - tonumber(redis.call('HGET', K.job(id), 'lost_runs') or '0')
+  if crashes >= MAX_CRASHES and (kills or own >= MAX_CRASHES or MAX_CRASHES == 1) then
     end_failed(id, job, error, detail)
     return 'failed'
   end
@@ -48,7 +51,7 @@ local function give_up(id, job, why, error, detail, delay)
   if ended then return ended end
   if why == 'retry' then
     redis.call('HSET', K.job(id), 'new_attempt', '1')
-    redis.call('HDEL', K.job(id), 'faults')
+    redis.call('HDEL', K.job(id), 'faults', 'hop_stage')
     back_to_queue(id, job, 'retry', delay, why)
   elseif why == 'handback' then
     back_to_queue(id, job, 'fair_share', 0, why, handed_back(id, why, redis.call('HINCRBY', K.job(id), 'handbacks', 1)))
