@@ -34,6 +34,8 @@ class Cuts:
 
     begins: list[int]
     end: int
+    #: When each of its packets is shown, as they come.
+    times: list[int]
 
 
 def safe_keys(packets: Iterable[tuple[int, bool]]) -> list[int]:
@@ -63,37 +65,50 @@ def chosen(keys: Sequence[int], end: int, length: float) -> list[int]:
     return list(found)
 
 
+def decoding_times(pieces: Sequence[Sequence[int]]) -> Iterator[int]:
+    """Of packets by the times at which they are shown, as they come, all of a piece before any of the next one: when each is to be decoded.
+
+    Each is decoded at the time at which the one that is shown so many before it is shown, as many as a decoder holds back at most. So the
+    times grow, also from one piece to the next, and none is after that of its picture.
+    """
+    held, shown = 0, list[int]()
+    for piece in pieces:
+        order = sorted(piece)
+        rank = {time: number for number, time in enumerate(order)}
+        held = max(held, *(number - rank[time] for number, time in enumerate(piece)))
+        shown += order
+    step = shown[1] - shown[0] if len(shown) > 1 else 1
+    yield from (shown[0] - (held - number) * step for number in range(min(held, len(shown))))
+    yield from shown[: len(shown) - held]
+
+
 def cuts(context: JobContext, path: Path, seconds: float) -> Cuts:
     """Look through the packets of the picture. :raises CannotCut: they have no times, or too few key frames."""
     with open_media(path, context.settings.media_max_pixels) as source:
         picture = picture_of(source)
         if picture is None or picture.time_base is None:
-            raise CannotCut
+            raise CannotCut("there is no picture")
         times: list[tuple[int, bool]] = []
         end = 0
         for packet in _packets(source, picture):
             context.check_cancelled()
-            times.append((_times(packet)[0], packet.is_keyframe))
+            # One that is not to be shown would be, in a piece.
+            if packet.pts is None or packet.is_discard:
+                raise CannotCut("a picture has no time")
+            times.append((packet.pts, packet.is_keyframe))
             end = max(end, times[-1][0] + (packet.duration or 0))
         keys = safe_keys(times)
         # What comes before the first one would be in no piece.
         if not keys or keys[0] != times[0][0]:
-            raise CannotCut
+            raise CannotCut("it does not begin with a key frame")
         begins = chosen(keys, end, float(seconds / picture.time_base))
     if len(begins) < 2:
-        raise CannotCut
-    return Cuts(begins, end)
+        raise CannotCut("it has too few key frames, or is short")
+    return Cuts(begins, end, [time for time, _ in times])
 
 
 def _packets(source: InputContainer, *streams: Stream) -> Iterator[Packet[Any]]:
     return (packet for packet in source.demux(*streams) if packet.size)
-
-
-def _times(packet: Packet[Any]) -> tuple[int, int]:
-    """:raises CannotCut: it has none, or it is not to be shown, which only the whole film says."""
-    if packet.pts is None or packet.dts is None or packet.is_discard:
-        raise CannotCut
-    return packet.pts, packet.dts
 
 
 @dataclass(slots=True)
@@ -106,25 +121,23 @@ class Copied:
     sound_begins: Fraction = Fraction(0)
 
 
-def copy(context: JobContext, path: Path, format: str, begins: Sequence[int], told: Callable[[Packet[Any]], None]) -> Copied:
+def copy(context: JobContext, path: Path, format: str, cuts: Cuts, told: Callable[[Packet[Any]], None]) -> Copied:
     """Write `picture-0` and so on, and `sound`, if there is any, into the working folder. :raises CannotCut: a packet has no time."""
     with ExitStack() as stack:
         source = stack.enter_context(open_media(path, context.settings.media_max_pixels))
         picture, sound = picture_of(source), sound_of(source)
         if picture is None:
-            raise CannotCut
-        pictures = stack.enter_context(closing(_Pieces(context.workdir, format, picture, begins)))
+            raise CannotCut("there is no picture")
+        pictures = stack.enter_context(closing(_Pieces(context.workdir, format, picture, cuts)))
         voice = None if sound is None else stack.enter_context(closing(_Copy(context.workdir / "sound", format, sound, {})))
         for packet in _packets(source, *filter(None, (picture, sound))):
             context.check_cancelled()
             told(packet)
-            # Of both: what has no time, or is not to be shown, is in no piece as it is in the whole.
-            time, decoded = _times(packet)
             if packet.stream is picture:
-                pictures.take(packet, time, decoded)
+                pictures.take(packet)
             elif voice is not None:
                 voice.take(packet)
-    names = [f"picture-{number}" for number in range(len(begins))]
+    names = [f"picture-{number}" for number in range(len(cuts.begins))]
     return Copied(names, sound is not None, (voice.first if voice else None) or Fraction(0))
 
 
@@ -137,9 +150,14 @@ class _Copy:
         if stream.time_base is not None:
             self._stream.time_base = stream.time_base
         self.first: Fraction | None = None
+        self._heard = False
 
     def take(self, packet: Packet[Any]) -> None:
-        if self.first is None and packet.pts is not None and packet.time_base is not None:
+        """:raises CannotCut: it has no time, or is not to be played and not one of those with which a sound begins: a copy has these too."""
+        if packet.pts is None or packet.time_base is None or (packet.is_discard and self._heard):
+            raise CannotCut("a piece of the sound has no time")
+        self._heard = not packet.is_discard
+        if self.first is None:
             self.first = packet.pts * packet.time_base
         packet.stream = self._stream
         self._output.mux(packet)
@@ -151,21 +169,23 @@ class _Copy:
 class _Pieces:
     """The pieces of a picture: each begins with its key frame, at 0."""
 
-    def __init__(self, folder: Path, format: str, stream: Any, begins: Sequence[int]) -> None:
-        self._folder, self._format, self._from, self._begins = folder, format, stream, begins
+    def __init__(self, folder: Path, format: str, stream: Stream, cuts: Cuts) -> None:
+        self._folder, self._format, self._from, self._begins = folder, format, stream, cuts.begins
+        # What a container does not say itself (Matroska) is not known of the first ones.
+        self._decoded = decoding_times([cuts.times])
         self._number = -1
         self._copy: _Copy | None = None
 
-    def take(self, packet: Packet[Any], time: int, decoded: int) -> None:
+    def take(self, packet: Packet[Any]) -> None:
         following = self._number + 1
-        if packet.is_keyframe and following < len(self._begins) and time == self._begins[following]:
+        if packet.is_keyframe and following < len(self._begins) and packet.pts == self._begins[following]:
             self.close()
             self._number, options = following, PICTURE_OPTIONS.get(self._format, {})
             self._copy = _Copy(self._folder / f"picture-{following}", self._format, self._from, dict(options))
-        if self._copy is None:
-            raise CannotCut
+        if self._copy is None or packet.pts is None:
+            raise CannotCut("it changed")
         begin = self._begins[self._number]
-        packet.pts, packet.dts = time - begin, decoded - begin
+        packet.pts, packet.dts = packet.pts - begin, next(self._decoded) - begin
         self._copy.take(packet)
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from av.stream import Stream
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.media.container import damaged_by_ffmpeg
+from pipeline_jobs.media.film_cuts import decoding_times
 from pipeline_jobs.media.film_parts import PICTURE, SOUND, SPOKEN
 from pipeline_jobs.media.transcode import SPEECH, check_whole
 
@@ -136,9 +137,10 @@ class _Track:
         decoded = decoding_times([piece.times for piece in self._pieces])
         shown = chain.from_iterable(piece.times for piece in self._pieces)
         packets = (packet for source in self._sources for packet in source.demux(source.streams[0]) if packet.size)
-        for packet, packet.pts, packet.dts in zip(packets, shown, decoded, strict=True):
+        for packet, time, begins in zip(packets, shown, decoded, strict=True):
+            packet.pts, packet.dts = time, begins
             self.count += 1
-            yield packet.dts * self._base, number, packet
+            yield begins * self._base, number, packet
 
 
 def _same(streams: Sequence[Stream]) -> Fraction:
@@ -148,20 +150,3 @@ def _same(streams: Sequence[Stream]) -> Fraction:
     if len(bases) != 1 or len(headers) != 1 or (base := bases.pop()) is None:
         raise CannotJoin("a part was encoded in another way")
     return base
-
-
-def decoding_times(pieces: Sequence[Sequence[int]]) -> Iterator[int]:
-    """Of packets by the times at which they are shown, as they come, all of a piece before any of the next one: when each is to be decoded.
-
-    Each is decoded at the time at which the one that is shown so many before it is shown, as many as a decoder holds back at most. So the
-    times grow, also from one piece to the next, and none is after that of its picture.
-    """
-    held, shown = 0, list[int]()
-    for piece in pieces:
-        order = sorted(piece)
-        rank = {time: number for number, time in enumerate(order)}
-        held = max(held, *(number - rank[time] for number, time in enumerate(piece)))
-        shown += order
-    step = shown[1] - shown[0] if len(shown) > 1 else 1
-    yield from (shown[0] - (held - number) * step for number in range(min(held, len(shown))))
-    yield from shown[: len(shown) - held]

@@ -61,7 +61,7 @@ def _cut(context: JobContext, format: str) -> list[dict[str, Any]]:
             context.progress(CUTTING * min(1.0, max(0.0, float(packet.dts * packet.time_base) / media["duration"])), "cutting")
 
     cuts = film_cuts.cuts(context, path, context.params["part_seconds"])
-    copied = film_cuts.copy(context, path, format, cuts.begins, told)
+    copied = film_cuts.copy(context, path, format, cuts, told)
     with open_media(path, max_pixels) as source:
         video, origin = picture_of(source), Fraction(source.start_time or 0, av.time_base)
         assert video is not None
@@ -101,8 +101,9 @@ def picture(context: JobContext) -> dict[str, Any]:
         for packet in job.packets(None, video):
             for frame in job.decode(packet):
                 if isinstance(frame, VideoFrame):
-                    made.take(frame)
+                    # Before: a picture that need not be made smaller is given another time.
                     job.reached(frame, origin)
+                    made.take(frame)
         made.finish()
     first = None if made.first is None else str(made.first)
     return {"count": made.count, "first": first, "width": made.width, "height": made.height, **_came(job)}

@@ -67,12 +67,13 @@ def run(context: JobContext) -> dict[str, Any]:
         job = Pass(context, source, media["duration"], media["bytes"])
         for packet in job.packets(audio, video):
             for frame in job.decode(packet):
+                # Before: a picture that need not be made smaller is given another time.
+                job.reached(frame, origin)
                 if isinstance(frame, AudioFrame) and speech is not None and sound is not None:
                     speech.take(frame)
                     sound.take(frame)
                 elif isinstance(frame, VideoFrame) and picture is not None:
                     picture.take(frame)
-                job.reached(frame, origin)
         for part in (speech, sound, picture):
             if part is not None:
                 part.finish()
@@ -262,7 +263,7 @@ def add_picture(
     if source.sample_aspect_ratio:
         stream.codec_context.sample_aspect_ratio = source.sample_aspect_ratio
     if rotation:
-        stream.set_displayrotation_of(rotation)
+        stream.set_display_rotation(rotation)
     return stream
 
 
