@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -121,7 +121,7 @@ class Copied:
     sound_begins: Fraction = Fraction(0)
 
 
-def copy(context: JobContext, path: Path, format: str, cuts: Cuts, told: Callable[[Packet[Any]], None]) -> Copied:
+def copy(context: JobContext, path: Path, format: str, cuts: Cuts) -> Copied:
     """Write `picture-0` and so on, and `sound`, if there is any, into the working folder. :raises CannotCut: a packet has no time."""
     with ExitStack() as stack:
         source = stack.enter_context(open_media(path, context.settings.media_max_pixels))
@@ -132,7 +132,6 @@ def copy(context: JobContext, path: Path, format: str, cuts: Cuts, told: Callabl
         voice = None if sound is None else stack.enter_context(closing(_Copy(context.workdir / "sound", format, sound, {})))
         for packet in _packets(source, *filter(None, (picture, sound))):
             context.check_cancelled()
-            told(packet)
             if packet.stream is picture:
                 pictures.take(packet)
             elif voice is not None:
@@ -153,7 +152,7 @@ class _Copy:
         self._heard = False
 
     def take(self, packet: Packet[Any]) -> None:
-        """:raises CannotCut: it has no time, or is not to be played and not one of those with which a sound begins: a copy has these too."""
+        """:raises CannotCut: it has no time, or is not to be played and not one with which a sound begins: a copy has these too."""
         if packet.pts is None or packet.time_base is None or (packet.is_discard and self._heard):
             raise CannotCut("a piece of the sound has no time")
         self._heard = not packet.is_discard

@@ -17,7 +17,6 @@ from typing import Any
 import av
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -29,8 +28,6 @@ from pipeline_jobs.media.transcode import SPEECH, Like, Pass, Picture, Sound, Sp
 
 #: What a part writes.
 PICTURE, SOUND, SPOKEN = "picture.mp4", "sound.m4a", "spoken.json"
-#: How much of the stage is told while the film is cut: the parts have the rest.
-CUTTING = 0.05
 #: Of the part of the sound: how much of it is transcoding; then somebody listens for speech.
 TRANSCODING = 0.4
 
@@ -55,13 +52,10 @@ def cut(context: JobContext) -> dict[str, Any]:
 def _cut(context: JobContext, format: str) -> list[dict[str, Any]]:
     """:raises MediaError: it cannot be cut."""
     path, media, max_pixels = context.workdir / context.data["source"], context.data["media"], context.settings.media_max_pixels
-
-    def told(packet: Packet[Any]) -> None:
-        if packet.dts is not None and packet.time_base is not None:
-            context.progress(CUTTING * min(1.0, max(0.0, float(packet.dts * packet.time_base) / media["duration"])), "cutting")
-
+    # Not how far: what the parts tell begins with the stage.
+    context.progress(0.0, "cutting")
     cuts = film_cuts.cuts(context, path, context.params["part_seconds"])
-    copied = film_cuts.copy(context, path, format, cuts, told)
+    copied = film_cuts.copy(context, path, format, cuts)
     with open_media(path, max_pixels) as source:
         video, origin = picture_of(source), Fraction(source.start_time or 0, av.time_base)
         assert video is not None

@@ -46,6 +46,26 @@ def short_film(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def long_film(path: Path, times: int = 3) -> bytes:
+    """What is said in the sample, so many times; and a picture with a key frame every two seconds (61 s, 610 pictures)."""
+    sound = np.tile(other_readers.sound((SAMPLES / "welcome.mp4").read_bytes()), times).astype(np.float32)
+    rows, columns = np.mgrid[0:96, 0:160]
+    with av.open(str(path), "w") as output:
+        picture = output.add_stream("libx264", rate=10, options={"preset": "ultrafast", "g": "20"})
+        picture.width, picture.height, picture.pix_fmt = 160, 96, "yuv420p"
+        voice = output.add_stream("aac", rate=RATE, layout="mono")
+        for number in range(len(sound) * 10 // RATE):
+            image = np.stack([(rows + 3 * number) % 256, (columns * 2 + number) % 256, rows * 0 + 80], axis=-1).astype(np.uint8)
+            output.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        for begin in range(0, len(sound), RATE // 10):
+            piece = av.AudioFrame.from_ndarray(sound[None, begin : begin + RATE // 10], format="fltp", layout="mono")
+            piece.sample_rate, piece.pts, piece.time_base = RATE, begin, Fraction(1, RATE)
+            output.mux(voice.encode(piece))
+        output.mux(picture.encode(None))
+        output.mux(voice.encode(None))
+    return path.read_bytes()
+
+
 def one_sentence() -> bytes:
     """The first five seconds of `harbor.wav`, for whoever needs speech and not all of it: each second costs a third of one to be heard."""
     made = io.BytesIO()

@@ -1,0 +1,83 @@
+"""A long film through `media_in_parts`, all in this process and the children that it starts: the result is that of `media`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from pipeline_jobs import testing
+from pipeline_jobs.media import in_parts
+from pipeline_jobs.media.pipeline import IN_PARTS, MEDIA
+from pipeline_jobs.pipelines import Pipeline
+from pipeline_jobs.settings import load_settings
+from pipeline_jobs.testing import Ran
+from tests.acceptance.films import long_film, one_sentence
+
+CUT = {"whole_seconds": 30, "part_seconds": 20}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was done in parts, part by part."""
+    found: list[str] = []
+
+    def noted(what: str, run: Callable[..., Mapping[str, Any]]) -> Callable[..., Mapping[str, Any]]:
+        def part(*given: Any) -> Mapping[str, Any]:
+            found.append(what)
+            return run(*given)
+
+        return part
+
+    for name in ("film_part", "speech_part"):
+        monkeypatch.setattr(in_parts, name, noted(name, getattr(in_parts, name)))
+    return found
+
+
+def run(pipeline: Pipeline, film: bytes, folder: Path, **params: Any) -> Ran:
+    (folder / pipeline.name).mkdir()
+    settings = load_settings({"PIPELINE_DATA_DIR": str(folder)})
+    return testing.run(
+        pipeline, {"language": "en", "speech_model": "moonshine", **params}, url="upload://film", uploads={"film": film}, quality="144p",
+        settings=settings, workdir=folder / pipeline.name,
+    )  # fmt: skip
+
+
+def pictures(film: bytes) -> list[Fraction]:
+    with av.open(io.BytesIO(film)) as opened:
+        return [frame.pts * frame.time_base for frame in opened.decode(video=0) if frame.pts is not None]
+
+
+def told(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a client gets, but for the bytes of the film, which differ a little, and the links and the notes, which are the same then."""
+    facts = {name: value for name, value in result["output_media"].items() if name != "bytes"}
+    return {name: result[name] for name in result if name not in ("artifacts", "outputs", "provenance", "drive_url")} | {
+        "output_media": facts
+    }
+
+
+def test_a_long_film_in_parts_is_the_film_as_a_whole(tmp_path: Path, asked: list[str]) -> None:
+    film = long_film(tmp_path / "film.mp4")
+    parted = run(IN_PARTS, film, tmp_path, **CUT)
+    assert asked == ["film_part"] * 4 + ["speech_part"] * 3, "a sound, and three of each"
+    whole = run(MEDIA, film, tmp_path)
+    assert asked[7:] == []
+    assert told(parted.result) == told(whole.result)
+    assert parted.result["transcript"].count("pipeline jobs") >= 3
+    assert pictures(parted.files["video.mp4"]) == pictures(whole.files["video.mp4"])
+    assert parted.files["captions.vtt"] == whole.files["captions.vtt"]
+    assert list(parted.result["provenance"]) == list(whole.result["provenance"])
+    percents = [percent for _, percent, _ in parted.progress]
+    assert percents == sorted(percents)
+
+
+def test_a_short_one_is_not_cut(tmp_path: Path, asked: list[str]) -> None:
+    ran = run(IN_PARTS, one_sentence(), tmp_path)
+    assert asked == []
+    assert ran.result["transcript"]
+    assert ran.warnings == []
