@@ -26,7 +26,7 @@ def test_a_long_film_is_made_on_two_slots_and_is_whole(make_stack: MakeStack, tm
     params = {"language": "en", "speech_model": "moonshine", "whole_seconds": 30, "part_seconds": 20}
     with serving(folder_of(tmp_path / "www")) as address:
         job = stack.submit(pipeline="media_in_parts", url=f"{address}/film.mp4", quality="144p", params=params)
-        done = stack.until_status(job.job_id, JobStatus.COMPLETED, JobStatus.FAILED)
+        done = stack.until_status(job.job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=600)
     assert done.status is JobStatus.COMPLETED, done.error
     said = [event.data.get("message") for event in read_all(stack.client.store, job.job_id)]
     assert {"transcode: 4 parts", "recognise: 3 parts"} <= {message for message in said if message}

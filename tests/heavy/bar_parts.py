@@ -1,6 +1,6 @@
 """A film of an hour in parts: what of four slots the engine leaves to parts that only wait, and how much sooner a real film is done on two.
 
-`python -m pytest -s tests/heavy/bar_parts.py` (HOUR_MINUTES=2 for a shorter film, of which the times are told and not held); needs flite.
+`python -m pytest -s tests/heavy/bar_parts.py` (HOUR_MINUTES=2 for a shorter film, whose times are told and not held); needs flite.
 Bar: 3.2 times as fast on four slots, 1.6 times on two slots of two cores that nobody else uses; every picture there, the duration exact, the
 words within a WER of 0.02 of those of the film as a whole.
 """
@@ -44,8 +44,8 @@ def done(stack: Stack, pipeline: str, **fields: Any) -> tuple[Job, float]:
     ended = stack.until_status(job.job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=PATIENCE)
     assert ended.status is JobStatus.COMPLETED, ended.error
     assert ended.started_at is not None
-    assert ended.ended_at is not None
-    return ended, (ended.ended_at - ended.started_at) / 1000
+    assert ended.completed_at is not None
+    return ended, (ended.completed_at - ended.started_at) / 1000
 
 
 def test_the_engine_leaves_four_slots_to_parts_that_wait(make_stack: MakeStack) -> None:
