@@ -28,6 +28,8 @@ def plan(context: JobContext) -> dict[str, Any]:
     :raises LanguageUnsupported, BadParameters: as `transcribe.run` would.
     """
     listening = transcribe.listen(context, lambda done: context.progress(done, "listening"))
+    # Told now, and not by each part.
+    transcribe.chosen(context, listening)
     pieces = [span for span, _ in voice.pieces(context.workdir / context.data["speech"], voice.joined(listening.spoken))]
     parts = cut(pieces, context.params["part_seconds"])
     (context.workdir / LISTENING).write_text(json.dumps({**listening._asdict(), "parts": parts}), "utf-8")

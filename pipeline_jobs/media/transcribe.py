@@ -188,6 +188,14 @@ def _language(context: JobContext, path: Path, pieces: Sequence[Span], asked: st
     return heard, [warning]
 
 
+def chosen(context: JobContext, listening: Listening) -> str:
+    """The name of the engine.
+
+    :raises LanguageUnsupported: the model does not know the language. :raises BadParameters: the model is not installed.
+    """
+    return languages.choose(context.params.get("speech_model", "auto"), listening.heard.sure)
+
+
 def _engine(context: JobContext, name: str) -> Engine:
     return speech.load(name) if name == "moonshine" else speech.load(name, whisper_model.folder(context.settings.whisper_model))
 
@@ -226,7 +234,7 @@ def recognised(
 
     :raises LanguageUnsupported: the model does not know the language. :raises BadParameters: the model is not installed.
     """
-    engine = _engine(context, languages.choose(context.params.get("speech_model", "auto"), listening.heard.sure))
+    engine = _engine(context, chosen(context, listening))
     writer = _Writer(listening.spoken, context.params.get("numbers", "heard"), listening.heard, context.params.get("mask", ()))
     whole, done = sum(end - begin for begin, end in pieces), 0
     said = Said(masked=writer.masked, speech_model=engine.name)
