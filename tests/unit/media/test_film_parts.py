@@ -143,6 +143,21 @@ def test_what_cannot_be_cut_exactly_is_not_cut(make_context: MakeContext, tmp_pa
     assert [path.name for path in context.workdir.iterdir()] == ["source"]
 
 
+def test_a_film_that_does_not_begin_with_a_key_frame_is_not_cut(make_context: MakeContext, tmp_path: Path) -> None:
+    """What a decoder makes of its first packets is seen in the whole only."""
+    late = tmp_path / "late.mkv"
+    with av.open(str(make_film(tmp_path / "a.mkv", seconds=13, options=KEYS, audio=False))) as source, av.open(str(late), "w") as output:
+        copy = output.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if number and packet.size:
+                packet.stream = copy
+                output.mux(packet)
+    context = make_context(data={"source": "source", "media": {"container": "matroska", "duration": 13.0}})
+    context.params = {**context.params, "part_seconds": 4}
+    (context.workdir / "source").write_bytes(late.read_bytes())
+    assert film_parts.cut(context) == {"parts": []}
+
+
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=40, unique_by=lambda packet: packet[0]))
 def test_a_film_is_cut_only_where_no_picture_is_on_both_sides(packets: list[tuple[int, bool]]) -> None:
     times = [time for time, _ in packets]
