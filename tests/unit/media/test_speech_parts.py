@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +16,7 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.media import speech, speech_parts, transcribe, voice
 from pipeline_jobs.media.speech import Phrase, Samples, Word
 from tests.unit.media.conftest import MakeContext
-from tests.unit.media.test_transcribe import HARBOR, silence, with_sound
+from tests.unit.media.test_transcribe import noise, with_sound
 
 RATE = voice.RATE
 MASKED = {"mask": ["number"], "speech_model": "moonshine", "language": "en"}
@@ -38,17 +37,20 @@ class Exact:
         return [Phrase(0.0, seconds, f"Call {heard}.", tuple(words))]
 
 
+#: Where somebody speaks, in seconds: without a pause of two seconds, with one, and half a minute without any.
+SPOKEN = ((0.5, 9), (9.5, 20), (20.4, 24), (27, 60), (63, 70), (70.5, 75), (75.5, 92))
+
+
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> Exact:
     engine = Exact()
     monkeypatch.setattr(speech, "load", lambda name, model=None: engine)
+    monkeypatch.setattr(voice, "stretches", lambda path, told: [(int(begin * RATE), int(end * RATE)) for begin, end in SPOKEN])
     return engine
 
 
 def spoken(make_context: MakeContext) -> JobContext:
-    """Some ten pieces: speech without a pause of two seconds, and with one."""
-    sound = np.concatenate([HARBOR, silence(3), HARBOR, HARBOR, silence(2.5), HARBOR])
-    context = with_sound(make_context, sound, start=1.5, params=MASKED)
+    context = with_sound(make_context, noise(95), start=1.5, params=MASKED)
     context.params = {**context.params, "part_seconds": 20, "whole_seconds": 0}
     return context
 
