@@ -95,6 +95,8 @@ def cuts(context: JobContext, path: Path, seconds: float) -> Cuts:
             # One that is not to be shown would be, in a piece.
             if packet.pts is None or packet.is_discard:
                 raise CannotCut("a picture has no time")
+            if packet.pts * picture.time_base > context.settings.media_max_seconds:
+                raise CannotCut("it lasts too long")
             times.append((packet.pts, packet.is_keyframe))
             end = max(end, times[-1][0] + (packet.duration or 0))
         keys = safe_keys(times)
