@@ -1,8 +1,9 @@
-"""A long film through `media_in_parts`, all in this process and the children that it starts: the result is that of `media`."""
+"""A long film through `media_in_parts`: the result is that of `media`. In this process and the children that it starts; and from run to run."""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +13,18 @@ import av
 import pytest
 
 from pipeline_jobs import testing
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.executor import Executor
 from pipeline_jobs.media import in_parts
 from pipeline_jobs.media.pipeline import IN_PARTS, MEDIA
 from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.states import JobStatus
 from pipeline_jobs.testing import Ran
-from tests.acceptance.films import SAYINGS, long_film, one_sentence
+from tests.acceptance.films import LONG_FPS, LONG_SECONDS, SAYINGS, folder_of, long_film, one_sentence, serving
+from tests.integration.conftest import Cell
+from tests.integration.recount import differences
 
 CUT = {"whole_seconds": 10, "part_seconds": 7}
 
@@ -81,3 +88,31 @@ def test_a_short_one_is_not_cut(tmp_path: Path, asked: list[str]) -> None:
     assert asked == []
     assert ran.result["transcript"]
     assert ran.warnings == []
+
+
+def test_a_job_goes_on_from_run_to_run_with_what_its_parts_gave(jobs: Cell, tmp_path: Path) -> None:
+    """As workers run it, one run after the other, with the store and the artifact store between them."""
+    (tmp_path / "www").mkdir()
+    long_film(tmp_path / "www" / "film.mp4")
+    jobs.client.registry.register(IN_PARTS)
+    artifacts = ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", lambda: "k")
+    executor = Executor(jobs.store, jobs.client.registry, jobs.settings, artifacts)
+    params = {"language": "en", "speech_model": "moonshine", "whole_seconds": 10, "part_seconds": 10}
+    said = []
+    with serving(folder_of(tmp_path / "www")) as address:
+        asked = {"url": f"{address}/film.mp4", "quality": "144p", "params": params}
+        job = jobs.client.submit(NewJob(pipeline="media_in_parts", tenant_id="acme", **asked))
+        while jobs.store.announce("c1", 2, []) is not None and (hint := jobs.store.client.rpop("jobs")):
+            outcome = executor.run(json.loads(hint)["id"], json.loads(hint)["fence"], "c1")
+            said.append(outcome.error or outcome.ending.value)
+    ended = jobs.client.get(job.job_id)
+    assert ended.status is JobStatus.COMPLETED, (ended.error, said)
+    assert said == ["transcode: 3 parts", *["completed"] * 3, "recognise: 2 parts", *["completed"] * 2, "completed"]
+    data = ended.result["data"]
+    assert data["transcript"].lower().count("pipeline jobs") == SAYINGS
+    times = [edge for segment in data["segments"] for edge in (segment["start"], segment["end"])]
+    assert times == sorted(times), "no word twice"
+    (film,) = (tmp_path / "artifacts").rglob("video.mp4")
+    assert pictures(film.read_bytes()) == [Fraction(number, LONG_FPS) for number in range(int(LONG_SECONDS * LONG_FPS))]
+    assert differences(jobs.store) == []
+    assert not jobs.store.exists("splitting")
