@@ -1,4 +1,4 @@
-"""A long film through `media_in_parts`: the result is that of `media`. In this process and the children that it starts; and from run to run."""
+"""A long film through `media_in_parts`, in this process and the children that it starts: the result is that of `media`."""
 
 from __future__ import annotations
 
