@@ -35,7 +35,7 @@ def test_a_long_film_is_made_on_two_slots_and_is_whole(make_stack: MakeStack, tm
     times = [(one["start"], one["end"]) for one in data["segments"]]
     assert times == sorted(times)
     (film,) = (stack.settings.data_dir / "artifacts").rglob("video.mp4")
-    with av.open(io.BytesIO(film.read_bytes())) as opened:
+    with av.open(io.BytesIO(film.read_bytes()), "r") as opened:
         pictures = [frame.time for frame in opened.decode(video=0)]
     assert pictures == [number / 10 for number in range(len(pictures))]
     assert abs(len(pictures) / 10 - data["media"]["duration"]) <= 0.1

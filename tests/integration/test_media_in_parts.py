@@ -56,8 +56,9 @@ def run(pipeline: Pipeline, film: bytes, folder: Path, **params: Any) -> Ran:
 
 
 def pictures(film: bytes) -> list[Fraction]:
-    with av.open(io.BytesIO(film)) as opened:
-        return [frame.pts * frame.time_base for frame in opened.decode(video=0) if frame.pts is not None]
+    with av.open(io.BytesIO(film), "r") as opened:
+        frames = opened.decode(video=0)
+        return [frame.pts * frame.time_base for frame in frames if frame.pts is not None and frame.time_base is not None]
 
 
 def told(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,8 +101,8 @@ def test_a_job_goes_on_from_run_to_run_with_what_its_parts_gave(jobs: Cell, tmp_
     params = {"language": "en", "speech_model": "moonshine", "whole_seconds": 10, "part_seconds": 10}
     said = []
     with serving(folder_of(tmp_path / "www")) as address:
-        asked = {"url": f"{address}/film.mp4", "quality": "144p", "params": params}
-        job = jobs.client.submit(NewJob(pipeline="media_in_parts", tenant_id="acme", **asked))
+        url = f"{address}/film.mp4"
+        job = jobs.client.submit(NewJob(pipeline="media_in_parts", tenant_id="acme", url=url, quality="144p", params=params))
         while jobs.store.announce("c1", 2, []) is not None and (hint := jobs.store.client.rpop("jobs")):
             outcome = executor.run(json.loads(hint)["id"], json.loads(hint)["fence"], "c1")
             said.append(outcome.error or outcome.ending.value)
