@@ -51,10 +51,15 @@ def joined(context: JobContext, results: Sequence[dict[str, Any]]) -> dict[str, 
 def seen(path: Path) -> tuple[list[Fraction], list[Fraction], float]:
     """When each picture is shown, when each packet of the sound is due, and how long the file plays."""
     with av.open(str(path)) as film:
-        pictures = [frame.pts * frame.time_base for frame in film.decode(video=0)]
+        pictures = [due(frame) for frame in film.decode(video=0)]
         film.seek(0)
-        sound = [packet.pts * packet.time_base for packet in film.demux(audio=0) if packet.size] if film.streams.audio else []
+        sound = [due(packet) for packet in film.demux(audio=0) if packet.size] if film.streams.audio else []
         return pictures, sound, (film.duration or 0) / av.time_base
+
+
+def due(piece: Any) -> Fraction:
+    """Of a frame or a packet."""
+    return Fraction(piece.pts * piece.time_base)
 
 
 def pcm(path: Path) -> bytes:
