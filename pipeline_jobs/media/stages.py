@@ -104,7 +104,7 @@ def fetch(context: JobContext) -> Mapping[str, Any]:
 def transcribe(context: JobContext) -> Mapping[str, Any]:
     """Stage `transcribe`. The child is offline: a model that must be downloaded first is downloaded by a process without media."""
     if context.data.get("speech") is not None:
-        _bring_whisper(context)
+        bring_whisper(context)
     return InChild("transcribe")(context)
 
 
@@ -311,7 +311,7 @@ def _import_path() -> str:
     return os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[2])])
 
 
-def _bring_whisper(context: JobContext) -> None:
+def bring_whisper(context: JobContext) -> None:
     """Have Whisper's model on this machine, at its first use. What is not installed is said by the stage.
 
     :raises MachineFault: the job needs it, and it cannot be had now. One that only listens for the language goes on without.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import wave
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -60,22 +61,23 @@ def run(context: JobContext) -> dict[str, Any]:
         name = "audio.m4a" if video is None else "video.mp4"
         output = stack.enter_context(av.open(str(context.workdir / name), "w", format="mp4", options={"movflags": "+faststart"}))
         origin = Fraction(source.start_time or 0, av.time_base)
-        speech = None if audio is None else _Speech(stack.enter_context(wave.open(str(context.workdir / SPEECH), "wb")), origin)
-        sound = None if audio is None else _Sound(output, audio, origin)
-        picture = None if video is None else _Picture(output, video, lines, origin, _rotation(path, max_pixels))
-        job = _Pass(context, source, media["duration"], media["bytes"])
+        speech = None if audio is None else Speech(stack.enter_context(wave.open(str(context.workdir / SPEECH), "wb")), origin)
+        sound = None if audio is None else Sound(output, audio, origin)
+        picture = None if video is None else Picture(output, video, lines, origin, rotation_of(path, max_pixels))
+        job = Pass(context, source, media["duration"], media["bytes"])
         for packet in job.packets(audio, video):
             for frame in job.decode(packet):
+                # Before: a picture that need not be made smaller is given another time.
+                job.reached(frame, origin)
                 if isinstance(frame, AudioFrame) and speech is not None and sound is not None:
                     speech.take(frame)
                     sound.take(frame)
                 elif isinstance(frame, VideoFrame) and picture is not None:
                     picture.take(frame)
-                job.reached(frame, origin)
         for part in (speech, sound, picture):
             if part is not None:
                 part.finish()
-    job.check_whole(heard=speech is None or speech.samples > 0)
+    check_whole((job.good, job.bad), job.end, media["duration"], heard=speech is None or speech.samples > 0)
     facts = {
         "width": None if picture is None else picture.width,
         "height": None if picture is None else picture.height,
@@ -85,15 +87,16 @@ def run(context: JobContext) -> dict[str, Any]:
     return {"output": name, "output_media": facts, "speech": speech and SPEECH, "speech_start": round(speech.start, 3) if speech else 0.0}
 
 
-class _Pass:
+class Pass:
     """One pass over the packets: tells the progress, counts what cannot be decoded, and how far the film went."""
 
-    def __init__(self, context: JobContext, source: InputContainer, duration: float | None, size: int) -> None:
+    def __init__(self, context: JobContext, source: InputContainer, duration: float | None, size: int, begin: float = 0.0) -> None:
+        """:param begin: when in the film the source begins, and `duration` how long it plays, in seconds."""
         self.context = context
         self.source = source
         self.duration = duration
         self.size = size
-        self.end = 0.0
+        self.begin = self.end = begin
         self.good = self.bad = 0
         self._told = 0.0
 
@@ -127,20 +130,25 @@ class _Pass:
         if self.end > limit + MISSING[0]:
             raise MediaTooLarge(f"the media lasts more than the {limit:g} s that this server accepts")
 
-    def check_whole(self, *, heard: bool) -> None:
-        """:raises MediaDamaged: much of what the file promised was not there."""
-        if self.bad > BAD_PACKETS * (self.good + self.bad):
-            raise MediaDamaged(f"{self.bad} of {self.good + self.bad} pieces of the media cannot be decoded")
-        if not heard:
-            raise MediaDamaged("none of the media's sound can be decoded")
-        if self.duration is not None and self.duration - self.end > max(MISSING[0], MISSING[1] * self.duration):
-            raise MediaDamaged(f"the media is cut off: it ends after {self.end:.1f} of {self.duration:.1f} s")
-
     def _tell(self, packet: Packet[Any]) -> None:
         """By the time reached, or by the place in the file where it does not say how long it is."""
-        fraction = self.end / self.duration if self.duration else max(packet.pos or 0, 0) / self.size
+        fraction = (self.end - self.begin) / self.duration if self.duration else max(packet.pos or 0, 0) / self.size
         self._told = max(self._told, min(fraction, 1.0))
         self.context.progress(self._told, "transcoding")
+
+
+def check_whole(pieces: tuple[int, int], end: float, duration: float | None, *, heard: bool) -> None:
+    """:param pieces: how many could be decoded, and how many not. :param end: how far the film went, of `duration`, in seconds.
+
+    :raises MediaDamaged: much of what the file promised was not there.
+    """
+    good, bad = pieces
+    if bad > BAD_PACKETS * (good + bad):
+        raise MediaDamaged(f"{bad} of {good + bad} pieces of the media cannot be decoded")
+    if not heard:
+        raise MediaDamaged("none of the media's sound can be decoded")
+    if duration is not None and duration - end > max(MISSING[0], MISSING[1] * duration):
+        raise MediaDamaged(f"the media is cut off: it ends after {end:.1f} of {duration:.1f} s")
 
 
 class _Resampler:
@@ -163,7 +171,7 @@ class _Resampler:
         return frames + self._resampler.resample(frame)
 
 
-class _Speech:
+class Speech:
     """The sound for the speech model, written as it comes: hours of it do not fit in memory."""
 
     def __init__(self, wav: wave.Wave_write, origin: Fraction) -> None:
@@ -187,7 +195,7 @@ class _Speech:
         self.take(None)
 
 
-class _Sound:
+class Sound:
     """The published sound: AAC, mono or stereo."""
 
     def __init__(self, output: OutputContainer, source: AudioStream, origin: Fraction) -> None:
@@ -197,16 +205,24 @@ class _Sound:
         self._stream.bit_rate = 96_000 if layout == "mono" else 128_000
         self._resampler = _Resampler("fltp", layout, RATE)
         self._origin = origin
+        #: When the first packet is due, in seconds of the film.
+        self.first: Fraction | None = None
 
     def take(self, frame: AudioFrame | None) -> None:
         for part in self._resampler.take(frame):
             if part.pts is not None and part.time_base is not None:
                 part.pts -= round(self._origin / part.time_base)
-            self._output.mux(self._stream.encode(part))
+            self._encode(part)
 
     def finish(self) -> None:
         self.take(None)
-        self._output.mux(self._stream.encode(None))
+        self._encode(None)
+
+    def _encode(self, frame: AudioFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            if self.first is None and packet.pts is not None and packet.time_base is not None:
+                self.first = packet.pts * packet.time_base
+            self._output.mux(packet)
 
 
 class KeyFrames:
@@ -223,7 +239,20 @@ class KeyFrames:
         return True
 
 
-def add_picture(output: OutputContainer, source: VideoStream, size: tuple[int, int], rotation: int, options: dict[str, str]) -> VideoStream:
+@dataclass(frozen=True, slots=True)
+class Like:
+    """What a picture is made like, in the place of its source: of a piece of a film the whole's, or the pieces would not fit."""
+
+    width: int
+    height: int
+    average_rate: Fraction | None
+    time_base: Fraction | None
+    sample_aspect_ratio: Fraction | None
+
+
+def add_picture(
+    output: OutputContainer, source: VideoStream | Like, size: tuple[int, int], rotation: int, options: dict[str, str]
+) -> VideoStream:
     """A stream of H.264 for pictures of `source`. The muxer opens all encoders at the first packet of any, so all is set here."""
     stream = output.add_stream("libx264", rate=source.average_rate or 25, options=options)
     stream.width, stream.height = size
@@ -238,15 +267,18 @@ def add_picture(output: OutputContainer, source: VideoStream, size: tuple[int, i
     return stream
 
 
-class _Picture:
+class Picture:
     """The published picture: scaled down if the source is larger; a turned film stays turned by its header, as players expect."""
 
-    def __init__(self, output: OutputContainer, source: VideoStream, lines: int, origin: Fraction, rotation: int) -> None:
+    def __init__(self, output: OutputContainer, source: VideoStream | Like, lines: int, origin: Fraction, rotation: int) -> None:
         scale = min(1.0, lines / min(source.width, source.height))
         self.width, self.height = even(source.width * scale), even(source.height * scale)
         self._output = output
         self._origin = origin
         self._last: int | None = None
+        #: When the first picture is due, in seconds of the film, and how many there were.
+        self.first: Fraction | None = None
+        self.count = 0
         self._keys = KeyFrames()
         self._stream = add_picture(output, source, (self.width, self.height), rotation, VIDEO_OPTIONS)
 
@@ -258,6 +290,7 @@ class _Picture:
         if self._last is not None and pts <= self._last:
             return
         self._last = pts
+        self.first, self.count = pts * frame.time_base if self.first is None else self.first, self.count + 1
         image = frame.reformat(self.width, self.height, format="yuv420p")
         image.pts, image.time_base = pts, frame.time_base
         # Also where it is none: the source's own kind of picture would be forced on ours.
@@ -268,7 +301,7 @@ class _Picture:
         self._output.mux(self._stream.encode(None))
 
 
-def _rotation(path: Path, max_pixels: int) -> int:
+def rotation_of(path: Path, max_pixels: int) -> int:
     """By how many degrees, counter-clockwise, players must turn the pictures. Only a decoded picture tells."""
     with open_media(path, max_pixels) as source:
         video = picture_of(source)

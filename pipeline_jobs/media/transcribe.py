@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.media import cues, languages, personal, speech, spoken_numbers, voice, whisper_model
@@ -32,8 +35,51 @@ UNCHECKED = "language_unchecked: Whisper's model is not on this machine, so nobo
 NUMBERS = "numbers_as_heard: The numbers of the language {language!r} cannot be written as {style}."
 
 
+class Listening(NamedTuple):
+    """What is known of the sound before any of it is recognised."""
+
+    #: Where somebody speaks, in samples.
+    spoken: list[Span]
+    heard: Heard
+    warnings: list[str]
+
+
+#: Pieces of the sound, and what a part of the job has recognised in them; None: nothing, yet.
+Share = tuple[Sequence[Span], "Said | None"]
+
+
+@dataclass(slots=True)
+class Said:
+    """What was recognised, with times of the sound."""
+
+    cues: list[Cue] = field(default_factory=list)
+    words: list[Word] = field(default_factory=list)
+    #: How much of each kind was masked.
+    masked: Counter[str] = field(default_factory=Counter)
+    speech_model: str = ""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"cues": self.cues, "words": self.words, "masked": dict(self.masked), "speech_model": self.speech_model}
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any]) -> Said:
+        """What `row` gave, by way of JSON."""
+        found, words = [Cue(*one) for one in row["cues"]], [Word(*one) for one in row["words"]]
+        return cls(found, words, Counter(row["masked"]), row["speech_model"])
+
+    def add(self, later: Said) -> None:
+        self.cues += later.cues
+        self.words += later.words
+        self.masked += later.masked
+        self.speech_model = later.speech_model
+
+
 def run(context: JobContext) -> dict[str, Any]:
     """Needs `speech`, `speech_start`, params `language`, `speech_model`, `on_language`, `numbers` and `mask`; gives the words.
+
+    What parts have recognised before (`listening`, `recognised`: see `speech_parts`) is not recognised again.
 
     :return: `{"transcript": str, "segments": [{"start": 0.0, "end": 2.4, "text": "..."}], "speech_model": name, "spoken_language":
         "en" | None, "listened_by": name | None, "words": "words.json" | None, "warnings": [...]}`: times in seconds of the film; each
@@ -44,30 +90,80 @@ def run(context: JobContext) -> dict[str, Any]:
     """
     if context.data["speech"] is None:
         return {**NOTHING, "spoken_language": None, "listened_by": None, "words": None}
-    asked, wanted = (context.params.get(name, "auto") for name in ("language", "speech_model"))
-    context.progress(0.0, "listening")
-    path, offset = context.workdir / context.data["speech"], context.data["speech_start"]
-    spoken = voice.stretches(path, lambda done: context.progress(done * SEARCH, "listening"))
-    pieces = voice.joined(spoken)
-    heard, warnings = _language(context, path, pieces, asked)
-    engine = _engine(context, languages.choose(wanted, heard.sure))
-    style = context.params.get("numbers", "heard")
-    if not spoken_numbers.known(style, heard.sure):
-        warnings.append(NUMBERS.format(language=heard.sure, style=style))
-    writer = _Writer(spoken, style, heard, context.params.get("mask", ()))
-    found, words = _transcribe(context, engine, path, pieces, writer)
-    if not spoken:
+    offset, (listening, shares) = context.data["speech_start"], _shares(context)
+    said = _together(context, listening, shares)
+    found, words = said.cues, said.words
+    if not listening.spoken:
         context.progress(1.0, "no speech found")
     return {
         "transcript": " ".join(cue.text for cue in found),
         "segments": [{"start": round(c.start + offset, 2), "end": round(c.end + offset, 2), "text": c.text} for c in found],
-        "speech_model": engine.name,
-        "spoken_language": heard.sure,
-        "listened_by": heard.by,
+        "speech_model": said.speech_model,
+        "spoken_language": listening.heard.sure,
+        "listened_by": listening.heard.by,
         "words": _written(context.workdir / WORDS, words, offset) if words else None,
-        "warnings": warnings if found else [NOTHING_HEARD],
-        **({"masked": dict(writer.masked)} if writer.mask else {}),
+        "warnings": listening.warnings if found else [NOTHING_HEARD],
+        **({"masked": dict(said.masked)} if context.params.get("mask") else {}),
     }
+
+
+def _shares(context: JobContext) -> tuple[Listening, list[Share]]:
+    """What is known of the sound; and its pieces, all at once, or as they were given to parts of the job."""
+    if not (name := context.data.get("listening")):
+        context.progress(0.0, "listening")
+        listening = listen(context, lambda done: context.progress(done * SEARCH, "listening"))
+        return listening, [(voice.joined(listening.spoken), None)]
+    known = json.loads((context.workdir / name).read_text("utf-8"))
+    given = context.data.get("recognised")
+    rows = json.loads((context.workdir / given).read_text("utf-8"))[: len(known["parts"])] if given else []
+    return listening_of(known), [(pieces, Said.read(row) if row else None) for pieces, row in zip_longest(known["parts"], rows)]
+
+
+def listening_of(known: Mapping[str, Any]) -> Listening:
+    """As `Listening._asdict` gives it, by way of JSON."""
+    return Listening(spans(known["spoken"]), Heard(*known["heard"]), known["warnings"])
+
+
+def listen(context: JobContext, told: Callable[[float], None]) -> Listening:
+    """Find the speech, unless it has been found before (`spoken`), and its language.
+
+    :raises LanguageUnsupported: it is not known, and the job must not go on then.
+    """
+    path = context.workdir / context.data["speech"]
+    spoken = _spoken_before(context)
+    spoken = voice.stretches(path, told) if spoken is None else spoken
+    heard, warnings = _language(context, path, voice.joined(spoken), context.params.get("language", "auto"))
+    style = context.params.get("numbers", "heard")
+    if not spoken_numbers.known(style, heard.sure):
+        warnings.append(NUMBERS.format(language=heard.sure, style=style))
+    return Listening(spoken, heard, warnings)
+
+
+def _spoken_before(context: JobContext) -> list[Span] | None:
+    """What the stage before found of the speech; None: it did not look."""
+    name = context.data.get("spoken")
+    return spans(json.loads((context.workdir / name).read_text("utf-8"))) if name else None
+
+
+def spans(rows: Iterable[Sequence[int]]) -> list[Span]:
+    """Of JSON."""
+    return [(begin, end) for begin, end in rows]
+
+
+def _together(context: JobContext, listening: Listening, shares: Sequence[Share]) -> Said:
+    """What all of the sound says, in order."""
+    said, path = Said(), context.workdir / context.data["speech"]
+    left = [len(pieces) for pieces, known in shares if known is None]
+    begin, each = SEARCH, (1 - SEARCH) / (sum(left) or 1)
+    for pieces, known in shares:
+        told = partial(_tell, context, begin, each * len(pieces))
+        said.add(recognised(context, path, spans(pieces), listening, told) if known is None else known)
+        begin += each * len(pieces) if known is None else 0.0
+    return said
+
+
+def _tell(context: JobContext, begin: float, share: float, fraction: float) -> None:
+    context.progress(begin + share * fraction, "transcribing")
 
 
 def _language(context: JobContext, path: Path, pieces: Sequence[Span], asked: str) -> tuple[Heard, list[str]]:
@@ -90,6 +186,14 @@ def _language(context: JobContext, path: Path, pieces: Sequence[Span], asked: st
     if context.params.get("on_language") == "fail":
         raise LanguageUnsupported(warning.partition(": ")[2])
     return heard, [warning]
+
+
+def chosen(context: JobContext, listening: Listening) -> str:
+    """The name of the engine.
+
+    :raises LanguageUnsupported: the model does not know the language. :raises BadParameters: the model is not installed.
+    """
+    return languages.choose(context.params.get("speech_model", "auto"), listening.heard.sure)
 
 
 def _engine(context: JobContext, name: str) -> Engine:
@@ -123,18 +227,25 @@ class _Writer:
         return cues.cut(text, voice.within((first, last), self._spoken) or [(first / speech.RATE, last / speech.RATE)]), words
 
 
-def _transcribe(context: JobContext, engine: Engine, path: Path, pieces: Sequence[Span], writer: _Writer) -> tuple[list[Cue], list[Word]]:
+def recognised(
+    context: JobContext, path: Path, pieces: Sequence[Span], listening: Listening, told: Callable[[float], None], first: int = 0
+) -> Said:
+    """What is said in these pieces of the sound. A file that has only a part of it begins with the sample `first`.
+
+    :raises LanguageUnsupported: the model does not know the language. :raises BadParameters: the model is not installed.
+    """
+    engine = _engine(context, chosen(context, listening))
+    writer = _Writer(listening.spoken, context.params.get("numbers", "heard"), listening.heard, context.params.get("mask", ()))
     whole, done = sum(end - begin for begin, end in pieces), 0
-    found: list[Cue] = []
-    words: list[Word] = []
-    for piece, samples in voice.pieces(path, pieces):
-        for phrase in writer.to_write(engine.transcribe(samples, writer.heard.language)):
-            said, with_times = writer.cues(phrase, piece)
-            found += said
-            words += with_times
+    said = Said(masked=writer.masked, speech_model=engine.name)
+    for piece, samples in voice.pieces(path, pieces, first):
+        for phrase in writer.to_write(engine.transcribe(samples, listening.heard.language)):
+            cues_of, words = writer.cues(phrase, piece)
+            said.cues += cues_of
+            said.words += words
         done += len(samples)
-        context.progress(SEARCH + (1 - SEARCH) * done / whole, "transcribing")
-    return found, words
+        told(done / whole)
+    return said
 
 
 def _written(path: Path, words: Sequence[Word], offset: float) -> str:

@@ -52,18 +52,21 @@ def within(piece: Span, spoken: Iterable[Span]) -> list[tuple[float, float]]:
     return [(begin / RATE, end / RATE) for begin, end in cut if end > begin]
 
 
-def pieces(path: Path, spans: Iterable[Span]) -> Iterator[tuple[Span, Samples]]:
-    """The sound of the spans, each `SHORTEST_SENT` to `LONGEST` seconds. Holds one piece in memory, however long the spans are."""
+def pieces(path: Path, spans: Iterable[Span], first: int = 0) -> Iterator[tuple[Span, Samples]]:
+    """The sound of the spans, each `SHORTEST_SENT` to `LONGEST` seconds. Holds one piece in memory, however long the spans are.
+
+    :param first: the sample of the whole sound with which the file begins, where it is a part of it.
+    """
     longest, shortest = int(LONGEST * RATE), int(SHORTEST * RATE)
     with wave.open(str(path), "rb") as wav:
         for start, end in spans:
             begin = start
             while end - begin > longest:
-                samples = _read(wav, begin, longest)
+                samples = _read(wav, begin - first, longest)
                 cut = begin + quietest(samples, shortest, min(longest, end - begin - shortest))
                 yield (begin, cut), samples[: cut - begin]
                 begin = cut
-            yield (begin, end), _read(wav, begin, end - begin)
+            yield (begin, end), _read(wav, begin - first, end - begin)
 
 
 def sample(path: Path, spans: Iterable[Span], seconds: float) -> Samples:

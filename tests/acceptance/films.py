@@ -46,6 +46,32 @@ def short_film(path: Path) -> bytes:
     return path.read_bytes()
 
 
+#: Of the long film: what is said once, and how often; it may be cut where nobody speaks, and every two seconds of its picture.
+AGAIN, SAYINGS, LONG_SECONDS, LONG_FPS = "Welcome to pipeline jobs.", 3, 21.6, 10
+
+
+def long_film(path: Path) -> bytes:
+    """The first seconds of the sample and then silence, three times, and a picture that moves."""
+    sound = other_readers.sound((SAMPLES / "welcome.mp4").read_bytes())[: int(LONG_SECONDS / SAYINGS * RATE)]
+    sound[int((LONG_SECONDS / SAYINGS - 2.6) * RATE) :] = 0
+    sound = np.tile(sound, SAYINGS).astype(np.float32)
+    rows, columns = np.mgrid[0:96, 0:160]
+    with av.open(str(path), "w") as output:
+        picture = output.add_stream("libx264", rate=LONG_FPS, options={"preset": "ultrafast", "g": "20"})
+        picture.width, picture.height, picture.pix_fmt = 160, 96, "yuv420p"
+        voice = output.add_stream("aac", rate=RATE, layout="mono")
+        for number in range(len(sound) * LONG_FPS // RATE):
+            image = np.stack([(rows + 3 * number) % 256, (columns * 2 + number) % 256, rows * 0 + 80], axis=-1).astype(np.uint8)
+            output.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        for begin in range(0, len(sound), RATE // 10):
+            piece = av.AudioFrame.from_ndarray(sound[None, begin : begin + RATE // 10], format="fltp", layout="mono")
+            piece.sample_rate, piece.pts, piece.time_base = RATE, begin, Fraction(1, RATE)
+            output.mux(voice.encode(piece))
+        output.mux(picture.encode(None))
+        output.mux(voice.encode(None))
+    return path.read_bytes()
+
+
 def one_sentence() -> bytes:
     """The first five seconds of `harbor.wav`, for whoever needs speech and not all of it: each second costs a third of one to be heard."""
     made = io.BytesIO()

@@ -130,6 +130,8 @@ MEDIA_PIPELINE = "tests/unit/media/test_pipeline.py"
 STAGES = "tests/unit/media/test_stages.py"
 SITE = "tests/unit/media/test_site.py"
 PERSONAL = "tests/unit/media/test_personal.py"
+FILM_PARTS, SPEECH_PARTS = "tests/unit/media/test_film_parts.py", "tests/unit/media/test_speech_parts.py"
+IN_PARTS = "tests/unit/media/test_in_parts.py"
 RENDER, RENDERED = "tests/unit/media/test_render.py", "tests/unit/media/test_outputs.py"
 PIPELINES = "tests/unit/test_pipelines.py"
 AWAY = "tests/unit/test_run_store_away.py"
@@ -3043,6 +3045,28 @@ GUARDS = (
     _py("media/outputs/making", "an output's bytes", "if self._bytes() > output", "if False and output", RENDER),
     _py("media/render", "what it needs", "if not _has(making.context.data, need):", "if False:", RENDER),
     _py("media/render", "no half of it stays", "            making.remove()\n", "", RENDER),
+    _py("media/film_cuts", "no picture is shown on both sides of a cut", "while found and time < found[-1]:", "while False:", FILM_PARTS),
+    _py("media/film_cuts", "nothing is before the first cut", "if not keys or keys[0] != times[0][0]:", "if not keys:", FILM_PARTS),
+    _py("media/film_join", "every picture is there", "if written != sum(one", "if 0 > sum(one", FILM_PARTS),
+    _py("media/film_join", "parts do not overlap", "if not pieces or not _in_order(pieces):", "if not pieces:", FILM_PARTS),
+    _py("media/film_join", "one decoder plays all parts", "len(bases) != 1 or len(headers) != 1 or", "len(bases) != 1 or", FILM_PARTS),
+    _py("media/in_parts", "a part gets files of its own", "not _FILE.fullmatch(name) or", "", IN_PARTS),
+    _py(
+        "media/in_parts",
+        "a part gets no link",
+        "(path := context.workdir / name).is_symlink() or not path",
+        "not (path := context.workdir / name)",
+        IN_PARTS,
+    ),
+    _py("media/in_parts", "parts have an end", "or len(found) > MAX_PARTS:", "or False:", IN_PARTS),
+    _py("media/in_parts", "a short film is not cut", 'seconds > context.params["whole_seconds"]', "seconds > 0", IN_PARTS),
+    _py(
+        "media/transcribe",
+        "what a part failed of is made good",
+        " if known is None else known)",
+        " if known is None and 0 else known or Said())",
+        SPEECH_PARTS,
+    ),
     _py("media/transcode", "key frames where outputs cut", "PictureType.I if self._keys", "PictureType.NONE if self._keys", RENDERED),
     _py("media/outputs/catalogue", "known outputs only", "    if name not in OUTPUTS:\n", "    if False:\n", RENDER),
     _py("media/outputs/storyboard", "so many tiles", "            if at < due:\n", "            if False:\n", RENDERED),
