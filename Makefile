@@ -26,10 +26,12 @@ run: $(RUN_STAMP)  ## install, start everything on this machine, run a sample jo
 	@exec $(PY) -m pipeline_jobs.up $(if $(filter 1 yes true,$(ONCE)),--once)
 
 test: $(TEST_STAMP)  ## all tests, lint and types among them (ARGS="-k name" to pick)
-	@exec env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
-# Most tests of the real stack wait more than they work. By file: a file's tests share a server, which the fixtures empty.
-# Compiled modules are kept, also where the environment says otherwise: hundreds of processes start from this tree.
-TEST_PROCESSES := 3
+	@exec env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest $(SPREAD) $(ARGS)
+# Most tests of the real stack wait more than they work: five processes on two cores. By file: a file's tests share a server, which the
+# fixtures empty. Compiled modules are kept, also where the environment says otherwise: hundreds of processes start from this tree.
+TEST_PROCESSES := 5
+# On Linux the processes are forked from one that has collected the tests; elsewhere each collects them.
+SPREAD := $(if $(filter Linux,$(shell uname)),-p tests.forks --forks $(TEST_PROCESSES),-n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder)
 
 test-again: $(TEST_STAMP)  ## the tests that have just failed, three at most, once more and alone; CI names what passes then
 	@exec $(PY) -m tests.again

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 #: Tests, and the processes that they start, read no file `.env` of the developer's.
@@ -22,14 +23,17 @@ from structlog.contextvars import clear_contextvars
 from pipeline_jobs import logs
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.tracing import correlation
-from tests import cases, kept_routes
+from tests import cases, forks, kept_routes, kept_templates
 from tests.commands import empty
 from tests.servers import Server
 
 kept_routes.keep()
+kept_templates.keep()
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+#: Where what is compiled of test modules lies: nothing in a fresh clone.
+COMPILED = ROOT / "tests/unit/__pycache__"
 #: Tests that mostly wait: for processes of a real stack.
 WAITING = ("tests/chaos/", "tests/acceptance/")
 #: Files that take longest come first, so that no process works alone at the end. Of those that wait, then of those that work.
@@ -77,20 +81,23 @@ def pytest_collection(session: pytest.Session) -> None:
     gc.disable()
     if worker := getattr(session.config, "workerinput", None):
         import_from(int(worker["workerid"].removeprefix("gw")) / worker["workercount"], session.config.args)
+    elif session.config.getoption("--forks", 0) and not sys.dont_write_bytecode and not list(COMPILED.glob("test_*-pytest-*.pyc")):
+        forks.meanwhile(partial(import_from, 0.5, session.config.args, again=False))
 
 
-def import_from(share: float, chosen: Sequence[str]) -> None:
-    """Import the test modules, beginning behind this share of them and at the first ones again after the last.
+def import_from(share: float, chosen: Sequence[str], *, again: bool = True) -> None:
+    """Import the test modules, beginning behind this share of them, and `again` at the first ones after the last.
 
-    Each process of `make test` imports all of them. As each begins elsewhere, it finds compiled, with their asserts rewritten, those that
-    the others began with: in a fresh clone all of them began with the same ones, and each compiled all of them.
+    In a fresh clone each is compiled as it is imported, and its asserts are rewritten, which takes as long as the rest. Where processes
+    fork from one that imports all of them, a second one compiles half of them meanwhile. Elsewhere each process of `make test` imports all
+    of them; as each begins with others, it finds compiled those that the others began with.
 
     :param chosen: what pytest is to run; other modules are not imported. Whatever cannot be imported is left for it to tell.
     """
     wanted = tuple(str((ROOT / one.partition("::")[0]).resolve()) for one in chosen)
     files = [file for file in sorted(ROOT.glob("tests/**/test_*.py")) if str(file).startswith(wanted)]
     begin = int(len(files) * share)
-    for file in files[begin:] + files[:begin]:
+    for file in files[begin:] + (files[:begin] if again else []):
         with suppress(Exception, pytest.skip.Exception):
             importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
 
