@@ -173,14 +173,19 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def each_log_says_what_happened_and_its_last_event_where_the_job_is(self) -> None:
+        if not self.logs:
+            return
         jobs = all_jobs(self.cell)
-        pages = events.read_many(self.cell.store, [(job_id, 0) for job_id in self.logs], limit=1000) if self.logs else []
-        for (job_id, words), page in zip(self.logs.items(), pages, strict=True):
+        pages = events.read_many(self.cell.store, [(job_id, 0) for job_id in self.logs], limit=1000)
+        ends = events.read_many(self.cell.store, [(job_id, len(words) - 1) for job_id, words in self.logs.items()])
+        for (job_id, words), page, end in zip(self.logs.items(), pages, ends, strict=True):
             job = jobs[job_id]
             assert page is not None
+            assert end is not None
             assert [event.type.value.removeprefix("job.") for event in page.events] == words, job_id
             assert [event.seq for event in page.events] == list(range(1, len(words) + 1))
             assert page.complete == job.ended
+            assert end.events == page.events[-1:]
             last = page.events[-1].data
             assert (last["status"], last["attempt"], last["progress"]) == (job.status, job.attempt, job.progress)
 
