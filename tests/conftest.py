@@ -22,11 +22,12 @@ from structlog.contextvars import clear_contextvars
 from pipeline_jobs import logs
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.tracing import correlation
-from tests import cases, kept_routes
+from tests import cases, kept_routes, kept_templates
 from tests.commands import empty
 from tests.servers import Server
 
 kept_routes.keep()
+kept_templates.keep()
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -35,8 +36,8 @@ WAITING = ("tests/chaos/", "tests/acceptance/")
 #: Files that take longest come first, so that no process works alone at the end. Of those that wait, then of those that work.
 LONGEST = (
     "tests/chaos/", "tests/acceptance/test_pages.py", "tests/acceptance/test_page_axe.py", "tests/acceptance/test_worker.py",
-    "tests/acceptance/test_page_widths.py", "tests/acceptance/test_tasks.py", "tests/acceptance/test_benchmarks.py",
-    "tests/acceptance/test_webhooks.py", "tests/acceptance/test_media.py", "tests/acceptance/test_ui.py", "tests/acceptance/test_api.py",
+    "tests/acceptance/test_tasks.py", "tests/acceptance/test_benchmarks.py", "tests/acceptance/test_webhooks.py",
+    "tests/acceptance/test_media.py", "tests/acceptance/test_ui.py", "tests/acceptance/test_api.py", "tests/acceptance/test_page_widths.py",
     "tests/acceptance/test_rabbitmq.py", "tests/acceptance/test_lost_broker.py", "tests/acceptance/test_two_installations.py",
     "tests/unit/test_lint.py", "tests/mutants/", "tests/unit/media/test_transcribe.py", "tests/unit/media/test_pipeline.py",
     "tests/integration/test_everything_model.py", "tests/integration/test_fairness_model.py", "tests/unit/web/",

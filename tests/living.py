@@ -49,11 +49,18 @@ def group_lives(number: int) -> bool:
     """Whether a process of this group does: its leader's children may live for a moment after they were killed with it."""
     with suppress(ProcessLookupError):
         os.killpg(number, 0)
-        return any(lives(one) for one in psutil.process_iter() if _group_of(one) == number)
+        # Each stack that ends asks this for each of its processes: of all others of the machine only the number of their group is read.
+        return any(_lives(pid) for pid in psutil.pids() if _group_of(pid) == number)
     return False
 
 
-def _group_of(process: psutil.Process) -> int | None:
+def _lives(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return lives(psutil.Process(pid))
+    return False
+
+
+def _group_of(pid: int) -> int | None:
     with suppress(ProcessLookupError):
-        return os.getpgid(process.pid)
+        return os.getpgid(pid)
     return None

@@ -2,7 +2,7 @@
 
 Of the 1.1 s of a processor that a worker takes to start, and the 1.8 s of the API, all but 0.2 s are imports, and a run of the tests
 starts hundreds. What is ours asks nothing of its process as it is imported (a test holds that) but for `failpoints`: a process that is
-told of one imports what is ours for itself. One that has something else in its environment than this process, besides our settings
+told of one reads that module once more. One that has something else in its environment than this process, besides our settings
 (`LD_PRELOAD`, `OTEL_...`), is started as usual: what is not ours may read it as it is imported. So is everything where the kernel is not
 Linux's.
 """
@@ -88,7 +88,7 @@ def quiet(command: Sequence[str], **settings: str) -> subprocess.Popen[bytes]:
 
 def fork(command: Sequence[str], *, env: Mapping[str, str], stdout: int, stderr: int, dies_with_us: bool = False) -> Forked:
     """Likewise, of what `can_fork`. :param dies_with_us: the kernel kills it when this process ends."""
-    return _ready(own=READ_AT_IMPORT not in env).fork(command, env, stdout, stderr, dies_with_us)
+    return _ready().fork(command, env, stdout, stderr, dies_with_us)
 
 
 class Forked(subprocess.Popen[bytes]):
@@ -101,18 +101,18 @@ class Forked(subprocess.Popen[bytes]):
         )  # fmt: skip
 
 
-#: One fork at a time, of whichever of them: who adopts orphans is said for all threads of this process. Else one would be init's, and
-#: whoever asks how it is would be told that it has ended well.
+#: One fork at a time: who adopts orphans is said for all threads of this process. Else one would be init's, and whoever asks how it is
+#: would be told that it has ended well.
 _adopting = threading.Lock()
 
 
 class Ready:
-    """The process that has imported what is not ours, or that and what is ours, and forks."""
+    """The process that has imported what is not ours and what is, and forks."""
 
-    def __init__(self, own: bool) -> None:
+    def __init__(self) -> None:
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         number = theirs.fileno()
-        command = (sys.executable, "-m", "tests.preloaded", str(number), *(["own"] if own else []))
+        command = (sys.executable, "-m", "tests.preloaded", str(number))
         self._process = subprocess.Popen(command, cwd=ROOT, env=USUAL, pass_fds=(number,), start_new_session=True)
         theirs.close()
         atexit.register(self.close)
@@ -144,17 +144,17 @@ def _prctl(what: int, value: int) -> None:
 
 
 @cache
-def _only(own: bool) -> Ready:
-    return Ready(own)
+def _only() -> Ready:
+    return Ready()
 
 
 #: `cache` calls for each of several threads that are the first together.
 _asking = threading.Lock()
 
 
-def _ready(*, own: bool) -> Ready:
+def _ready() -> Ready:
     with _asking:
-        return _only(own)
+        return _only()
 
 
 def serve(connection: socket.socket) -> list[str] | None:
@@ -215,12 +215,15 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     # Until it has its own environment: else numpy would start threads.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    for name in (*MODULES, *(OWN if sys.argv[2:] else ())):
+    for name in (*MODULES, *OWN):
         importlib.import_module(name)
     assert len(os.listdir("/proc/self/task")) == 1, "a thread is not forked"
     gc.collect()
     gc.freeze()
     if arguments := serve(connection):
+        if READ_AT_IMPORT in os.environ:
+            # Whoever gets to a failpoint asks the module for `reach` (a test holds that).
+            importlib.reload(importlib.import_module("pipeline_jobs.failpoints"))
         # As `python -m` does it.
         module, *sys.argv[1:] = arguments
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -9,7 +9,9 @@ from typing import Literal, TypeVar
 
 T = TypeVar("T")
 _never = threading.Event()
-#: Seconds: a pause of 0.05 s that took longer than this was a machine, or a process, that stood still.
+#: Seconds from look to look, at first and after some seconds: most looks ask a server, and what is looked at works meanwhile.
+PAUSE, LONGEST_PAUSE = 0.05, 0.2
+#: Seconds: a pause that took longer than this was a machine, or a process, that stood still.
 STILL = 1.0
 
 
@@ -18,7 +20,8 @@ def until(condition: Callable[..., T | Literal[False] | None], what: str = "", s
 
     :param condition: called with nothing: the defaults of a lambda bind a loop's variables.
     """
-    deadline = time.monotonic() + seconds
+    start = time.monotonic()
+    deadline = start + seconds
     while True:
         # It fails by a look that began after the limit: this process may have stood still since the look before.
         began = time.monotonic()
@@ -28,6 +31,7 @@ def until(condition: Callable[..., T | Literal[False] | None], what: str = "", s
         if began > deadline:
             raise AssertionError(f"waited {seconds} s for {what or condition}; last: {value!r}")
         before = time.monotonic()
-        _never.wait(0.05)
+        # What takes long may be seen later by a twentieth of that.
+        _never.wait(min(max(PAUSE, (before - start) / 20), LONGEST_PAUSE))
         # Nobody waits while all stands still, and others that stood still as well have as long as before.
         deadline += max(0.0, time.monotonic() - before - STILL)

@@ -95,7 +95,7 @@ def looked_at(axe: Axe, browser: Visit, path: str, looks: Looks) -> list[str]:
 def check_pages(key: str, gallery: Gallery, api: Api, looks: Looks) -> None:
     """Nothing serious on any page."""
     axe = Axe()
-    with visit(api.url, reduced_motion="reduce") as browser:
+    with visit(api.url) as browser:
         wrong = {"sign-in": looked_at(axe, browser, UI, looks)}
         browser.page.get_by_label("API key").fill(key)
         browser.page.get_by_role("button", name="Sign in").click()

@@ -56,7 +56,7 @@ class System:
     around: bool = False
     #: Failpoints of the first process in a role: `{"w1": "run.after_claim=kill@2"}`.
     failpoints: Mapping[str, str] = field(default_factory=dict)
-    #: Processes are forked from one that has imported what is not ours: for the short forms.
+    #: Processes are forked from one that has imported all that they need: for the short forms.
     forked: bool = False
 
     @property

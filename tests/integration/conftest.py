@@ -13,6 +13,7 @@ from examples.demo_pipelines import SLEEP
 from pipeline_jobs import cell as cells
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import scripts
@@ -82,6 +83,17 @@ def make_cell(settings: Settings, publish: Callable[[Sequence[Hint]], None] | No
     registry = Registry()
     registry.register(SLEEP)
     return Cell(cells.Cell.of(settings, template=None if publish else TEMPLATE, publish=publish, pipelines=registry))
+
+
+def all_jobs(cell: Cell) -> dict[str, Job]:
+    """Each by its id, by a round trip for all of them: after each step of a random history all are looked at."""
+    found: dict[str, Job] = {}
+    cursor = None
+    while True:
+        page = cell.client.list(JobQuery(limit=1000, cursor=cursor))
+        found |= {job.job_id: job for job in page.items}
+        if (cursor := page.next_cursor) is None:
+            return found
 
 
 @contextmanager

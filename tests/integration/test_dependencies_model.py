@@ -16,7 +16,7 @@ from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.workflows import NewNode, NewWorkflow
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from tests.integration.conftest import Cell, make_cell, tired_scripts
+from tests.integration.conftest import Cell, all_jobs, make_cell, tired_scripts
 from tests.integration.recount import differences
 
 policies = st.sampled_from(["fail", "cancel", "run"])
@@ -222,10 +222,11 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def every_job_is_as_the_model_says(self) -> None:
+        jobs = all_jobs(self.cell)
         for job_id, needs in self.needs.items():
             if job_id in self.removed:
                 continue
-            job = self.cell.client.get(job_id)
+            job = jobs[job_id]
             if job_id in self.ended:
                 assert job.status.value == self.ended[job_id], job_id
             elif job_id in self.running:

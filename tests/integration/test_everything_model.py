@@ -30,7 +30,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.runs import Rescued, Taker
 from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.clock import set_clock
-from tests.integration.conftest import TEMPLATE, Cell, make_cell, tired_scripts
+from tests.integration.conftest import TEMPLATE, Cell, all_jobs, make_cell, tired_scripts
 from tests.integration.everything import KINDS, KNOWN, KNOWS, PIPELINES, SIGNALS, Place
 from tests.integration.everything_flows import TENANTS, picks, pipelines, tenants
 from tests.integration.everything_parts import InParts, is_part
@@ -526,11 +526,12 @@ class History(InParts):
         self.released = {i for i in self.queued if self.needs[i] and all(need in self.ended for need in self.needs[i])}
         assert max(self.passed.values(), default=0) <= 64, self.passed
         assert differences(self.cell.store) == []
+        jobs = all_jobs(self.cell)
         for job_id, how in self.ended.items():
             if job_id not in self.removed:
-                assert self.cell.client.get(job_id).status == JobStatus(how), job_id
+                assert jobs[job_id].status == JobStatus(how), job_id
         for job_id in (*self.parked, *self.queued):
-            self.job_is_as_it_should(self.cell.client.get(job_id))
+            self.job_is_as_it_should(jobs[job_id])
 
     def no_slot_idles(self) -> None:
         free = self.free() if self.alive() + len(self.hinted) < self.most else Counter()

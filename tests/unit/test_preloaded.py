@@ -87,9 +87,19 @@ def at_import(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux only")
-def test_a_process_with_failpoints_imports_what_is_ours_for_itself(tmp_path: Path) -> None:
-    forked, said = told(tmp_path, **{VARIABLE: "run.in_stage=kill"})
-    assert (forked, said[5], said[6]) == (True, True, [])
+def test_a_process_with_failpoints_dies_at_them(tmp_path: Path) -> None:
+    statement = "from pipeline_jobs import failpoints; failpoints.reach('run.in_stage')"
+    for place, end in (("run.in_stage", -signal.SIGKILL), ("run.after_claim", 0)):
+        process = started(tmp_path, statement, **{VARIABLE: f"{place}=kill"})
+        assert (isinstance(process, preloaded.Forked), process.wait(60)) == (True, end)
+    assert started(tmp_path, statement).wait(60) == 0, "another one has none"
+
+
+def test_whoever_gets_to_a_failpoint_asks_the_module_for_it() -> None:
+    """It is read once more in a process that is forked: what another module had taken from it before would be as it was."""
+    texts = [path.read_text("utf-8") for path in (preloaded.ROOT / "pipeline_jobs").rglob("*.py")]
+    assert sum("failpoints.reach(" in text for text in texts) > 5
+    assert [text for text in texts if "from pipeline_jobs.failpoints import" in text] == []
 
 
 def test_its_end_is_told(tmp_path: Path) -> None:
@@ -102,14 +112,13 @@ def test_its_end_is_told(tmp_path: Path) -> None:
     assert waits.wait(60) == -signal.SIGKILL
 
 
-def test_with_and_without_failpoints_those_that_start_at_once_are_all_ours(tmp_path: Path) -> None:
-    """Each kind is forked by a process of its own. The end of one that init had adopted would be told as 0."""
+def test_those_that_start_at_once_are_all_ours(tmp_path: Path) -> None:
+    """The end of one that init had adopted would be told as 0."""
     folders = [tmp_path / str(number) for number in range(8)]
 
     def start(number: int) -> subprocess.Popen[bytes]:
         folders[number].mkdir()
-        env = {VARIABLE: "run.in_stage=kill"} if number % 2 else {}
-        return started(folders[number], f"import os; os._exit({number + 1})", **env)
+        return started(folders[number], f"import os; os._exit({number + 1})")
 
     with ThreadPoolExecutor(len(folders)) as pool:
         processes = list(pool.map(start, range(len(folders))))
@@ -121,7 +130,7 @@ def test_processes_that_are_started_at_once_are_forked_by_one(monkeypatch: pytes
     made: list[object] = []
     together, another = threading.Barrier(4), threading.Event()
 
-    def make(own: bool) -> object:
+    def make() -> object:
         made.append(mine := object())
         if len(made) > 1:
             another.set()
@@ -133,7 +142,7 @@ def test_processes_that_are_started_at_once_are_forked_by_one(monkeypatch: pytes
 
     def ask() -> object:
         together.wait()
-        return preloaded._ready(own=True)
+        return preloaded._ready()
 
     with ThreadPoolExecutor(4) as pool:
         found = {pool.submit(ask) for _ in range(4)}

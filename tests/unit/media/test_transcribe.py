@@ -150,11 +150,11 @@ def spans_of(sound: Samples, path: Path) -> list[tuple[int, int]]:
 #: What a process may have heard before a clip, of the same or of another tenant.
 HISTORIES: dict[str, Callable[[Path], Samples]] = {
     "itself": lambda folder: SENTENCE,
-    "a tone": lambda folder: tone(5),
-    "noise": lambda folder: noise(5),
-    "another voice": lambda folder: espeak(folder / "voice.wav", "Another person says this, and she says it in another way."),
+    "a tone": lambda folder: tone(2),
+    "noise": lambda folder: noise(2),
+    "another voice": lambda folder: espeak(folder / "voice.wav", "Another person says this."),
     "half a word": lambda folder: HARBOR[: int(1.3 * RATE)],
-    "silence": lambda folder: silence(5),
+    "silence": lambda folder: silence(2),
 }
 
 
@@ -163,9 +163,9 @@ def test_a_clip_has_the_same_transcript_whatever_was_heard_before(make_context: 
     alone = in_a_new_process(tmp_path)
     for name, history in HISTORIES.items():
         before = history(tmp_path)
-        transcribe.run(with_sound(make_context, before))
-        # As it would be if no detector of ours stood before the model.
-        speech.load("moonshine").transcribe(before[: int(voice.LONGEST) * RATE], None)
+        if not transcribe.run(with_sound(make_context, before))["transcript"]:
+            # As it would be if no detector of ours stood before the model.
+            speech.load("moonshine").transcribe(before[: int(voice.LONGEST) * RATE], None)
         assert json.dumps(transcribe.run(with_sound(make_context, SENTENCE))) == alone, f"after {name}"
 
 
@@ -242,7 +242,7 @@ def test_numbers_are_written_as_the_job_says(make_context: MakeContext, counting
 def test_the_model_is_given_the_sound_and_no_copy_of_it_as_a_list() -> None:
     """A list has 32 bytes a sample where the sound has four: 1.8 GB of an hour."""
     moonshine, sound = speech.load("moonshine"), BEGINNING
-    moonshine.transcribe(SENTENCE, None)
+    moonshine.transcribe(sound[:RATE], None)
     tracemalloc.start()
     moonshine.transcribe(sound, None)
     most = tracemalloc.get_traced_memory()[1]
