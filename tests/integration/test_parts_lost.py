@@ -92,6 +92,14 @@ def test_a_part_that_kills_its_workers_ends_its_job_and_no_part_of_another(parte
     assert differences(parted.cell.store) == []
 
 
+def test_a_run_that_split_its_job_is_no_more_suspected_to_kill_workers(parted: Parted) -> None:
+    parted.slots(1)
+    job = parted.submit()
+    parted.cell.store.client.hset(parted.cell.store.keys("job", job.job_id), "suspected", "1")
+    parted.run_next()
+    assert (parted.seen(job).reason, record(parted, job.job_id, "suspected")) == ("parts", None)
+
+
 def away(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -531,6 +531,7 @@ GUARDS = (
         "    redis.call('ZADD', K.tenant_status(job.tenant_id, 'queued'), job.order, part)",
         PARTS_SHOWN,
     ),
+    _lua("lib/requeueing", "so does a split", " or why == 'parts')", ")", PARTS_LOST),
     _py("jobs/part_runs", "lost results are split again", "            self._write(0, [])\n", "", PARTS_LOST),
     _py("jobs/part_runs", "a result that cannot be had now is not lost", ", judge=self._judge)", ")", PARTS_LOST),
     _py(
