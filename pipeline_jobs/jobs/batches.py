@@ -341,7 +341,7 @@ class _Packed:
     @classmethod
     def of(cls, numbers: list[int], items: list[list[Any]], kinds: list[_Kind]) -> _Packed:
         different = set(kinds)
-        schema = max(dict(start).get("schema", 0) for *_, start in different)
+        schema = max((dict(start).get("schema", 0) for *_, start in different), default=0)
         if len(different) == 1:
             return cls(numbers, items, _kind_fields(kinds[0]), schema)
         for item, kind in zip(items, kinds, strict=True):
