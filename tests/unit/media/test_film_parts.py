@@ -11,7 +11,7 @@ from typing import Any
 
 import av
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_jobs.context import JobContext
@@ -150,19 +150,27 @@ def test_what_cannot_be_cut_exactly_is_not_cut(make_context: MakeContext, tmp_pa
 
 def test_a_film_that_does_not_begin_with_a_key_frame_is_not_cut(make_context: MakeContext, tmp_path: Path) -> None:
     """What a decoder makes of its first packets is seen in the whole only."""
-    late = tmp_path / "late.mkv"
-    with av.open(str(make_film(tmp_path / "a.mkv", seconds=13, options=KEYS, audio=False))) as source, av.open(str(late), "w") as output:
-        copy = output.add_stream_from_template(source.streams.video[0])
-        for number, packet in enumerate(source.demux(video=0)):
-            if number and packet.size:
-                packet.stream = copy
-                output.mux(packet)
-    context = make_context(data={"source": "source", "media": {"container": "matroska", "duration": 13.0}})
-    context.params = {**context.params, "part_seconds": 4}
-    (context.workdir / "source").write_bytes(late.read_bytes())
+    film = make_film(tmp_path / "a.mkv", seconds=13, options={**KEYS, "bf": "0"}, audio=False)
+    assert film_parts.cut(prepare(make_context, without_its_first(0, film))) != {"parts": []}
+    context = prepare(make_context, film)
+    (context.workdir / "source").write_bytes(without_its_first(1, film).read_bytes())
+    with pytest.raises(film_cuts.CannotCut, match="does not begin"):
+        film_cuts.cuts(context, context.workdir / "source", 4)
     assert film_parts.cut(context) == {"parts": []}
 
 
+def without_its_first(packets: int, film: Path) -> Path:
+    """A copy of a film without a sound, of which no picture is held back: then each packet is decoded when it is shown."""
+    late = film.with_stem(f"late-{packets}")
+    with av.open(str(film)) as source, av.open(str(late), "w") as output:
+        copy = output.add_stream_from_template(source.streams.video[0])
+        for packet in [packet for packet in source.demux(video=0) if packet.size][packets:]:
+            packet.stream = copy
+            output.mux(packet)
+    return late
+
+
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=40, unique_by=lambda packet: packet[0]))
 def test_a_film_is_cut_only_where_no_picture_is_on_both_sides(packets: list[tuple[int, bool]]) -> None:
     times = [time for time, _ in packets]
@@ -174,6 +182,7 @@ def test_a_film_is_cut_only_where_no_picture_is_on_both_sides(packets: list[tupl
     assert film_cuts.safe_keys(packets) == safe
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 100))
 def test_the_parts_cover_the_film_and_none_is_much_shorter_than_asked(gaps: list[int], length: int) -> None:
     keys = [sum(gaps[:number]) for number in range(len(gaps))]
@@ -186,6 +195,7 @@ def test_the_parts_cover_the_film_and_none_is_much_shorter_than_asked(gaps: list
     assert max(lengths) <= 2.5 * length + 3 * max(gaps)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=12), min_size=1, max_size=5), st.randoms())
 def test_packets_are_decoded_one_after_the_other_and_none_after_it_is_shown(gaps: list[list[int]], random: Any) -> None:
     pieces, now = [], 0

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_jobs.context import JobContext
@@ -113,6 +113,7 @@ def test_a_stage_that_listened_before_is_not_asked_again(make_context: MakeConte
     assert transcribe.run(context) == whole
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5 * RATE), st.integers(RATE // 2, 26 * RATE)), max_size=60), st.integers(5, 120))
 def test_the_parts_have_all_pieces_in_order_and_an_end(gaps: list[tuple[int, int]], seconds: int) -> None:
     """Also where nobody pauses: no piece is longer than a model is given."""
