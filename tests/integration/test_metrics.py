@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from importlib.resources import files
 
@@ -171,4 +172,5 @@ def test_a_full_server_is_scraped(jobs: Cell) -> None:
 def test_lua_and_python_have_the_same_buckets_and_know_the_same_canary() -> None:
     base = (files("pipeline_jobs") / "lua" / "lib" / "base.lua").read_text("utf-8").replace(" ", "")
     assert f"BUCKETS={{{','.join(map(str, metrics.BUCKETS_MS))}}}" in base
-    assert f"CANARY,OTHER='{canary.TENANT}','{metrics.OTHER}'" in base
+    assert f"CANARY='{canary.TENANT}'" in base
+    assert re.findall(r"found=(\{.*'.*'\})", base) == [f"{{'{metrics.OTHER}','{metrics.OTHER}'}}", f"{{tenant,'{metrics.OTHER}'}}"]

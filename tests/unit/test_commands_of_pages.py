@@ -21,6 +21,17 @@ COMMAND = re.compile(r"^(?:    )?(?:\w+=\$\()?celery -A celery_app ", re.MULTILI
 #: Of whose ```bash blocks only the Python before them is run (here); all others are read by `tests.acceptance.test_pages`.
 PYTHON_ONLY = {"howto/own-pipeline.md"}
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: Runs the stage in parts of that page, with what it leaves to its reader: how sound is cut and recognised.
+PARTED = """
+def at_silences(audio):
+    for name in ("one.wav", "two.wav"):
+        audio.with_name(name).write_bytes(b"sound")
+        yield name
+def speech(path):
+    return [path.name]
+heard = testing.run(Pipeline("heard", (Map("hear", cut, recognise, join, pool="gpu", window=8),), Params, needs_url=False), {"text": "x"})
+assert heard.data["words"] == ["one.wav", "two.wav"], heard.data
+"""
 
 
 def test_there_are_pages_and_commands() -> None:
@@ -55,13 +66,13 @@ def test_the_commands_of_a_page_are_run_by_a_test(name: str) -> None:
 
 def test_the_python_of_the_pages_for_authors_runs() -> None:
     """In a process of its own: it registers pipelines."""
-    words, approval, pools, tested = PYTHON_BLOCK.findall((ROOT / "docs/howto/own-pipeline.md").read_text("utf-8"))
+    words, approval, pools, parts, tested = PYTHON_BLOCK.findall((ROOT / "docs/howto/own-pipeline.md").read_text("utf-8"))
     said, secret = PYTHON_BLOCK.findall((ROOT / "docs/logs.md").read_text("utf-8"))
     (reused,) = PYTHON_BLOCK.findall((ROOT / "docs/reuse.md").read_text("utf-8"))
     imports = "import logging\nfrom pydantic import Field\nfrom pipeline_jobs.pipelines import Wait\n"
     names = imports + "make = publish = transcode = fetch = hear = render = count\nfiles = []\n"
     runs = f"{said}\ntest_words = testing.run(Pipeline('said', (Stage('count', count),), Params, needs_url=False), {{'text': 'x'}})\n"
-    code = f"{words}\n{tested}\ntest_words_are_counted()\n{names}{approval}\n{pools}\n{reused}\n{runs}{secret}\nParams(token='x')\n"
+    code = f"{words}\n{tested}\ntest_words_are_counted()\n{names}{approval}\n{pools}\n{parts}\n{PARTED}{reused}\n{runs}{secret}\nParams(token='x')\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

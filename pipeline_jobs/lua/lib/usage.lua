@@ -4,6 +4,7 @@
 -- parts, and for a part's.
 local function record_usage(job, to, used)
   local day = K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000)))
-  if to and redis.call('HINCRBY', day, to, 1) == 1 then redis.call('EXPIRE', day, 34560000) end
-  if used > 0 and redis.call('HINCRBY', day, 'slot_ms', int(used)) == tonumber(int(used)) then redis.call('EXPIRE', day, 34560000) end
+  local first = to and redis.call('HINCRBY', day, to, 1) == 1
+  if used > 0 then first = redis.call('HINCRBY', day, 'slot_ms', int(used)) == tonumber(int(used)) or first end
+  if first then redis.call('EXPIRE', day, 34560000) end
 end
