@@ -1,6 +1,7 @@
 """A film of an hour in parts: what of four slots the engine leaves to parts that only wait, and how much sooner a real film is done on two.
 
-`python -m pytest -s tests/heavy/bar_parts.py` (HOUR_MINUTES=2 for a shorter film, whose times are told and not held); needs flite.
+`python -m pytest -s tests/heavy/bar_parts.py` (HOUR_MINUTES=2 for a shorter film, whose times are told and not held); needs flite, and
+jiwer, which is in `requirements/quality.lock`.
 Bar: 3.2 times as fast on four slots, 1.6 times on two slots of two cores that nobody else uses; every picture there, the duration exact,
 the words within a WER of 0.02 of those of the film as a whole.
 """
