@@ -1,0 +1,177 @@
+"""What a hostile reader thought of against parts of jobs (docs/decisions/0018-parts.md): each test is one history."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_jobs.context import JobContext
+from pipeline_jobs.events.log import read_all
+from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs.executor import Ending, Executor
+from pipeline_jobs.operation.erase import erase_tenant
+from pipeline_jobs.pipelines import Map, NoParams, Part, Pipeline, Registry, Stage, Wait
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.reader import mapping
+from pipeline_jobs.store.store import Store
+from pipeline_jobs.tenants import TenantLimits
+from tests.integration.conftest import Cell, tired_scripts
+from tests.integration.part_world import Parted
+from tests.integration.recount import differences
+
+
+@pytest.fixture
+def parted(jobs: Cell, tmp_path: Path) -> Parted:
+    return Parted(jobs, tmp_path)
+
+
+def many_of(jobs: Cell, folder: Path, open_parts: int) -> Parted:
+    """A job that waits for so many open parts, of which ten have a slot."""
+    parted = Parted(jobs, folder, words=[f"w{n}" for n in range(open_parts)], window=open_parts)
+    parted.slots(10)
+    parted.cell.client.submit(NewJob(pipeline="film", tenant_id="acme"), job_id="film")
+    parted.run_next()
+    return parted
+
+
+def unasked(parted: Parted, runs: Sequence[Job]) -> list[Job]:
+    """Of these runs of parts those that nobody has asked to end."""
+    fields = parted.cell.store.fields_of_each(("status", "cancel_requested"), "job", [run.job_id for run in runs])
+    return [run for run, (status, asked) in zip(runs, fields, strict=True) if status == "running" and not asked]
+
+
+# -- a part of a split that is over, which nobody has asked to end yet
+
+
+def test_the_end_of_a_job_is_its_last_event_whatever_its_parts_still_do(jobs: Cell, tmp_path: Path) -> None:
+    parted = many_of(jobs, tmp_path, 100)
+    runs = [parted.start_next() for _ in parted.hints()]
+    parted.cell.client.cancel("film")
+    late = unasked(parted, runs)
+    assert late, "one script does not come to all of them"
+    parted.cell.store.requeue(late[0].job_id, late[0].fence, "handback")
+    assert [event.type.value for event in read_all(parted.cell.store, "film")][-1] == "job.cancelled"
+
+
+def test_a_part_of_a_job_that_is_gone_writes_no_event_into_the_next_one_with_its_id(jobs: Cell, tmp_path: Path) -> None:
+    parted = many_of(jobs, tmp_path, 100)
+    runs = [parted.start_next() for _ in parted.hints()]
+    with tired_scripts():
+        parted.cell.client.cancel("film")
+        late = unasked(parted, runs)
+        parted.cell.client.delete("film")
+        other = parted.cell.client.submit(NewJob(pipeline="film", tenant_id="other"), job_id="film")
+    parted.cell.store.requeue(late[0].job_id, late[0].fence, "handback")
+    assert parted.seen(other).tenant_id == "other"
+    told = [str(event.data.get("message")) for event in read_all(parted.cell.store, "film")]
+    assert [text for text in told if text.startswith("part ")] == []
+
+
+def test_a_part_of_a_job_that_is_gone_is_given_nothing_of_the_next_one_with_its_id(jobs: Cell, tmp_path: Path) -> None:
+    parted = many_of(jobs, tmp_path, 100)
+    hints = parted.hints()
+    with tired_scripts():
+        parted.cell.client.cancel("film")
+        part, fence = next((part, fence) for part, fence in hints if parted.cell.store.exists("job", part))
+        parted.cell.client.delete("film")
+        parted.cell.client.submit(NewJob(pipeline="film", tenant_id="other", url="https://other.example/secret"), job_id="film")
+        claimed = parted.cell.store.claim(part, fence, worker="c1", run="r")
+    assert isinstance(claimed, Job)
+    assert (claimed.tenant_id, claimed.part, claimed.url) == ("acme", None, None)
+
+
+def test_an_erasure_is_not_done_while_a_part_that_began_meanwhile_runs(jobs: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parted = many_of(jobs, tmp_path, 100)
+    begun: list[Job] = []
+    settle = Store.settle
+
+    def slow(self: Store) -> Any:
+        if not begun and parted.hints():
+            begun.append(parted.start_next())
+        return settle(self)
+
+    monkeypatch.setattr(Store, "settle", slow)
+    with tired_scripts():
+        erased = erase_tenant(parted.cell.store, parted.artifacts, "acme", dry_run=False)
+    assert begun, "a worker began one while the erasure went on"
+    assert not erased.done
+    parted.cell.store.finish(begun[0].job_id, begun[0].fence, JobStatus.CANCELLED)
+
+
+# -- what is no fault of the job's
+
+
+def test_a_worker_whose_pipeline_has_no_such_stage_does_not_end_the_job(parted: Parted) -> None:
+    """In the middle of a deploy: the stage has another name there, or runs as one."""
+    parted.slots(1)
+    job = parted.submit()
+    parted.run_next()
+    registry = Registry()
+    stages = (Stage("fetch", parted.fetch), Stage("hear_all", lambda context: {"all": []}), Stage("tell", parted.tell))
+    registry.register(Pipeline("film", stages, NoParams, needs_url=False))
+    before = Executor(parted.cell.store, registry, parted.cell.settings, parted.artifacts)
+    own, parted.executors[""] = parted.executors[""], before
+    parted.run_next()
+    assert not parted.seen(job).ended, parted.seen(job).error
+    parted.executors[""] = own
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_result_that_finds_no_room_in_the_folder_for_temporary_files_ends_no_job(parted: Parted, monkeypatch: pytest.MonkeyPatch) -> None:
+    hear = Map("hear", parted.split, lambda context, part: {"long": "x" * 20_000}, lambda context, results: {"all": len(results)})
+    parted.cell.client.registry.register(Pipeline("long", (Stage("fetch", parted.fetch), hear), NoParams, needs_url=False))
+    parted.slots(1)
+    job = parted.submit(pipeline="long")
+    parted.run_next()
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "NamedTemporaryFile", full)
+        outcome = parted.run_next()
+    assert not parted.seen(job).ended, parted.seen(job).error
+    assert outcome is not None
+    assert outcome.ending is Ending.REQUEUED
+
+
+def test_a_wait_behind_parts_has_them_run_once(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs.with_settings(keep_stage_bytes=0), tmp_path)
+    stages = parted.cell.client.registry.get("film").stages
+    parted.cell.client.registry.register(Pipeline("asks", (*stages[:2], Wait("ok"), stages[2]), NoParams, needs_url=False))
+    parted.slots(1)
+    job = parted.submit(pipeline="asks")
+    parted.run_all()
+    assert parted.seen(job).reason == "signal"
+    parted.cell.store.run("signal", id=job.job_id, name="ok", payload="1", by="me", tenant="", workspace="")
+    parted.run_all()
+    assert parted.seen(job).status is JobStatus.COMPLETED
+    assert {name: parted.ran.count(name) for name in ("split", "part 0", "part 4")} == {"split": 1, "part 0": 1, "part 4": 1}
+
+
+# -- limits of a part
+
+
+def test_a_part_runs_no_longer_than_its_job_may(parted: Parted) -> None:
+    """As a client of Celery says it (`time_limit`)."""
+    parted.slots(1)
+    parted.submit(max_run_seconds=60.0)
+    parted.run_next()
+    part = parted.start_next()
+    until, started = parted.cell.store.fields(["run_until", "started_at"], "job", part.job_id)
+    assert int(until or 0) - int(started or 0) <= 60_000
+
+
+def test_what_a_part_copies_elsewhere_is_not_charged_for_good(parted: Parted) -> None:
+    """Its record goes with its end, and nobody knows of the copies any more: as it publishes nothing, it may copy nothing."""
+    parted.slots(1)
+    parted.submit()
+    parted.run_next()
+    part = parted.start_next()
+    parted.cell.store.run("copy_reserve", id=part.job_id, fence=part.fence, names='["a"]', bytes=9, most=100)
+    parted.cell.store.finish(part.job_id, part.fence, JobStatus.COMPLETED, result={}, outputs=('[["hear",{},null,{}]]', ""))
+    assert parted.cell.store.record("usage", "acme").get("drive_bytes", "0") == "0"
