@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import errno
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from annotated_types import Ge
 
-from pipeline_jobs.context import JobContext
 from pipeline_jobs.events.log import read_all
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.executor import Ending, Executor
+from pipeline_jobs.media import film_cuts, in_parts
+from pipeline_jobs.media.pipeline import InPartsParams
 from pipeline_jobs.operation.erase import erase_tenant
-from pipeline_jobs.pipelines import Map, NoParams, Part, Pipeline, Registry, Stage, Wait
+from pipeline_jobs.operation.maintenance import Purge
+from pipeline_jobs.pipelines import Map, NoParams, Pipeline, Registry, RetryPolicy, Stage, Wait
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.store import Store
-from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell, tired_scripts
 from tests.integration.part_world import Parted
-from tests.integration.recount import differences
 
 
 @pytest.fixture
@@ -79,7 +79,8 @@ def test_a_part_of_a_job_that_is_gone_is_given_nothing_of_the_next_one_with_its_
         parted.cell.client.cancel("film")
         part, fence = next((part, fence) for part, fence in hints if parted.cell.store.exists("job", part))
         parted.cell.client.delete("film")
-        parted.cell.client.submit(NewJob(pipeline="film", tenant_id="other", url="https://other.example/secret"), job_id="film")
+        parted.cell.client.registry.register(Pipeline("fetches", (Stage("fetch", parted.fetch),), NoParams))
+        parted.cell.client.submit(NewJob(pipeline="fetches", tenant_id="other", url="https://other.example/secret"), job_id="film")
         claimed = parted.cell.store.claim(part, fence, worker="c1", run="r")
     assert isinstance(claimed, Job)
     assert (claimed.tenant_id, claimed.part, claimed.url) == ("acme", None, None)
@@ -175,3 +176,69 @@ def test_what_a_part_copies_elsewhere_is_not_charged_for_good(parted: Parted) ->
     parted.cell.store.run("copy_reserve", id=part.job_id, fence=part.fence, names='["a"]', bytes=9, most=100)
     parted.cell.store.finish(part.job_id, part.fence, JobStatus.COMPLETED, result={}, outputs=('[["hear",{},null,{}]]', ""))
     assert parted.cell.store.record("usage", "acme").get("drive_bytes", "0") == "0"
+
+
+def test_no_parameters_that_are_allowed_give_more_parts_than_a_film_may_have() -> None:
+    seconds = 4 * 3600
+    (least,) = (one.ge for one in InPartsParams.model_fields["part_seconds"].metadata if isinstance(one, Ge))
+    keys = list(range(0, seconds, 5))
+    assert len(film_cuts.chosen(keys, seconds, float(least))) <= in_parts.MAX_PARTS
+
+
+class Looked(list[int]):
+    """Key frames that count how often they are looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[int]:
+        for one in super().__iter__():
+            self.looks += 1
+            yield one
+
+
+def test_where_a_film_of_key_frames_only_is_cut_is_found_without_looking_at_all_of_them_for_each_part() -> None:
+    keys = Looked(range(0, 14_400, 1))
+    film_cuts.chosen(keys, 14_400, 30.0)
+    assert keys.looks <= 3 * len(keys)
+
+
+# -- files that two splits name, one after the other
+
+
+def purge(parted: Parted) -> None:
+    """The duty that deletes what no record names any more."""
+    Purge(parted.cell.store, parted.artifacts, parted.cell.settings).run_once()
+
+
+def test_the_same_film_again_after_a_cancel_keeps_the_files_of_its_parts(parted: Parted) -> None:
+    """The pieces of both are the same files, called by their content: the first split threw them away, the second one has them."""
+    parted.slots(1)
+    first = parted.submit()
+    parted.run_next()
+    parted.cell.client.cancel(first.job_id)
+    parted.slots(1)
+    again = parted.submit()
+    parted.run_next()
+    assert parted.seen(again).reason == "parts"
+    purge(parted)
+    parted.run_all()
+    assert (parted.seen(again).status, parted.seen(again).error) == (JobStatus.COMPLETED, None)
+
+
+def test_a_job_that_is_split_again_keeps_the_files_of_its_parts(parted: Parted) -> None:
+    stages = parted.cell.client.registry.get("film").stages
+    parted.cell.client.registry.register(Pipeline("again", stages, NoParams, needs_url=False, retry=RetryPolicy(2, 0)))
+    parted.slots(1)
+    job = parted.submit(pipeline="again")
+    for _ in range(6):
+        parted.run_next()
+    (lost,) = (path for path in parted.folder.rglob("*") if path.is_file() and path.read_bytes() == b"THREE")
+    lost.unlink()
+    parted.run_next()
+    assert parted.seen(job).attempt == 1
+    parted.slots(1)
+    parted.run_next()
+    assert (parted.seen(job).reason, parted.ran.count("split")) == ("parts", 2)
+    purge(parted)
+    parted.run_all()
+    assert (parted.seen(job).status, parted.seen(job).error) == (JobStatus.COMPLETED, None)
