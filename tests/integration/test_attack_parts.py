@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import errno
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from annotated_types import Ge
+from pydantic import BaseModel, Field
 
+from pipeline_jobs.context import JobContext
 from pipeline_jobs.events.log import read_all
+from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.executor import Ending, Executor
+from pipeline_jobs.jobs.part_runs import MAX_RESULT
 from pipeline_jobs.media import film_cuts, in_parts
 from pipeline_jobs.media.pipeline import InPartsParams
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.maintenance import Purge
-from pipeline_jobs.pipelines import Map, NoParams, Pipeline, Registry, RetryPolicy, Stage, Wait
+from pipeline_jobs.pipelines import Map, NoParams, Part, Pipeline, Registry, RetryPolicy, Stage, Wait
+from pipeline_jobs.serve import create_api
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import Store
 from tests.integration.conftest import Cell, tired_scripts
 from tests.integration.part_world import Parted
+from tests.integration.recount import differences
+from tests.integration.test_ids import asked
 
 
 @pytest.fixture
@@ -242,3 +250,131 @@ def test_a_job_that_is_split_again_keeps_the_files_of_its_parts(parted: Parted) 
     purge(parted)
     parted.run_all()
     assert (parted.seen(job).status, parted.seen(job).error) == (JobStatus.COMPLETED, None)
+
+
+# -- sizes
+
+
+def test_what_a_part_leaves_in_very_many_files_is_no_large_row(parted: Parted) -> None:
+    """Names count as what is said: a child that a hostile film has taken over may write any number of empty files."""
+
+    def litter(context: JobContext) -> None:
+        for number in range(2000):
+            (context.workdir / f"{'n' * 200}{number}").touch()
+
+    parted.meanwhile["part 0"] = lambda context: None
+    hear = Map("hear", parted.split, lambda context, part: litter(context), lambda context, results: {"all": len(results)})
+    parted.cell.client.registry.register(Pipeline("litter", (Stage("fetch", parted.fetch), hear), NoParams, needs_url=False))
+    parted.slots(1)
+    job = parted.submit(pipeline="litter")
+    parted.run_next()
+    parted.run_next()
+    (split,) = (key for key in parted.left() if ":parts:" in key) if not parted.seen(job).ended else ("",)
+    assert not split or parted.cell.store.client.hstrlen(split, "r:0") <= 10 * MAX_RESULT
+
+
+def test_a_part_that_is_given_very_many_files_is_no_large_row(parted: Parted) -> None:
+    def split(context: JobContext) -> Iterator[Part]:
+        files = [context.workdir / f"{'n' * 200}{number}" for number in range(2000)]
+        for path in files:
+            path.touch()
+        yield Part({}, files)
+
+    hear = Map("hear", split, lambda context, part: {}, lambda context, results: {"all": len(results)})
+    parted.cell.client.registry.register(Pipeline("litter", (Stage("fetch", parted.fetch), hear), NoParams, needs_url=False))
+    parted.slots(1)
+    job = parted.submit(pipeline="litter")
+    parted.run_next()
+    (split_key,) = (key for key in parted.left() if ":parts:" in key) if not parted.seen(job).ended else ("",)
+    assert not split_key or parted.cell.store.client.hstrlen(split_key, "i:0") <= 10 * MAX_RESULT
+
+
+def test_a_part_sees_the_signals_of_its_job_as_in_a_run_in_process(parted: Parted) -> None:
+    seen: list[Mapping[str, Any]] = []
+    hear = Map("hear", parted.split, lambda context, part: seen.append(context.signals), lambda context, results: {"all": len(results)})
+    parted.cell.client.registry.register(Pipeline("asks", (Stage("fetch", parted.fetch), Wait("ok"), hear), NoParams, needs_url=False))
+    parted.slots(1)
+    job = parted.submit(pipeline="asks")
+    parted.cell.store.run("signal", id=job.job_id, name="ok", payload="1", by="me", tenant="", workspace="")
+    parted.run_all()
+    assert parted.seen(job).status is JobStatus.COMPLETED
+    assert seen == [{"ok": 1}] * 5
+
+
+# -- controls: what held
+
+
+def test_a_secret_of_a_job_is_not_in_what_its_parts_say(parted: Parted) -> None:
+    class Params(BaseModel):
+        token: str = Field(json_schema_extra={"format": "password"})
+
+    hear = Map("hear", parted.split, lambda context, part: print(dict(context.params)), lambda context, results: {"all": []})
+    parted.cell.client.registry.register(Pipeline("tells", (Stage("fetch", parted.fetch), hear), Params, needs_url=False))
+    parted.slots(4)
+    job = parted.submit(pipeline="tells", params={"token": "hunter2!"})
+    parted.run_all()
+    assert parted.seen(job).status is JobStatus.COMPLETED
+    said = "".join(parted.cell.store.lines("logs", job.job_id))
+    assert said.count("{'token': '***'}") == 5
+    assert "hunter2" not in said
+
+
+def test_hop_split_and_wait_in_one_pipeline_leave_nothing(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs, tmp_path, pool="gpu")
+    fetch, hear, tell = parted.cell.client.registry.get("film").stages
+    stages = (fetch, hear, replace(tell, pool="gpu"), Wait("ok"), Stage("last", lambda context: {"last": context.data["ok"]}))
+    parted.cell.client.registry.register(Pipeline("all", stages, NoParams, needs_url=False))
+    parted.slots(2)
+    parted.slots(2, "gpu")
+    job = parted.submit(pipeline="all")
+    parted.run_all()
+    assert parted.seen(job).reason == "signal"
+    parted.cell.store.run("signal", id=job.job_id, name="ok", payload="1", by="me", tenant="", workspace="")
+    parted.run_all()
+    ended = parted.seen(job)
+    assert (ended.status, ended.result["data"]["told"], ended.result["data"]["last"]) == (JobStatus.COMPLETED, "ONE TWO THREE FOUR FIVE", 1)
+    assert [parted.ran.count(name) for name in ("fetch", "split", "part 0", "join", "tell")] == [1] * 5
+    assert (parted.left(), differences(jobs.store)) == ([], [])
+
+
+def test_a_newcomer_is_next_beside_very_many_parts(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs, tmp_path, words=[f"w{n}" for n in range(150)], window=100)
+    parted.slots(4)
+    parted.submit()
+    parted.run_next()
+    running = [parted.start_next() for _ in range(4)]
+    newcomer = parted.submit(tenant_id="new")
+    parted.cell.store.finish(running[0].job_id, running[0].fence, JobStatus.COMPLETED, result={}, outputs=('[["hear",{},null,{}]]', ""))
+    assert newcomer.job_id in [job_id for job_id, _ in parted.hints()]
+    assert differences(jobs.store) == []
+
+
+def test_no_id_of_a_part_is_one_that_a_client_may_say(parted: Parted) -> None:
+    parted.slots(1)
+    job = parted.submit()
+    parted.run_next()
+    part, _ = parted.hints()[0]
+    app = create_api(parted.cell.settings)
+    api, rules = app.test_client(), [rule for rule in app.url_map.iter_rules() if "job_id" in rule.arguments]
+    assert len(rules) > 8
+    assert {asked(api, rule, method, "job_id", part) for rule in rules for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}} == {404}
+    for said in ({"depends_on": (part,)}, {"job_id": part}):
+        named = said.pop("job_id", None)
+        with pytest.raises(InvalidInput):
+            parted.cell.client.submit(NewJob(**{"pipeline": "film", "tenant_id": "acme", **said}), job_id=named)  # type: ignore[arg-type]
+    assert not parted.seen(job).ended
+
+
+def test_a_cancel_of_many_jobs_in_parts_leaves_nothing(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs, tmp_path, words=[f"w{n}" for n in range(20)], window=20)
+    parted.slots(40)
+    made = [parted.submit() for _ in range(5)]
+    for _ in made:
+        parted.run_next()
+    assert {parted.seen(job).reason for job in made} == {"parts"}
+    with tired_scripts():
+        for job in made:
+            parted.cell.client.cancel(job.job_id)
+        while parted.cell.store.exists("ended_splits"):
+            parted.slots(40)
+    assert (parted.left(), parted.hints(), differences(jobs.store)) == ([], [], [])
