@@ -258,12 +258,11 @@ def test_a_job_that_is_split_again_keeps_the_files_of_its_parts(parted: Parted) 
 def test_what_a_part_leaves_in_very_many_files_is_no_large_row(parted: Parted) -> None:
     """Names count as what is said: a child that a hostile film has taken over may write any number of empty files."""
 
-    def litter(context: JobContext) -> None:
+    def litter(context: JobContext, part: Part) -> None:
         for number in range(2000):
             (context.workdir / f"{'n' * 200}{number}").touch()
 
-    parted.meanwhile["part 0"] = lambda context: None
-    hear = Map("hear", parted.split, lambda context, part: litter(context), lambda context, results: {"all": len(results)})
+    hear = Map("hear", parted.split, litter, lambda context, results: {"all": len(results)})
     parted.cell.client.registry.register(Pipeline("litter", (Stage("fetch", parted.fetch), hear), NoParams, needs_url=False))
     parted.slots(1)
     job = parted.submit(pipeline="litter")
