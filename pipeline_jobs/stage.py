@@ -207,7 +207,7 @@ def border(stages: Sequence[Stage]) -> int:
     """How many stages are before the last border of pools, or the last one that runs in parts: what they give must be kept. 0: none."""
     last, before = 0, None
     for n, stage in enumerate(stages):
-        if stage.in_parts:
+        if stage.in_parts or (isinstance(stage, Wait) and any(one.in_parts for one in stages[:n])):
             last = n
         if stage.pool != ANYWHERE:
             last, before = (n if before not in (None, stage.pool) else last), stage.pool

@@ -27,7 +27,7 @@ import structlog
 from pipeline_jobs.exceptions import InvalidInput, MachineFault, PublishError, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, dumps
-from pipeline_jobs.jobs.faults import Judge
+from pipeline_jobs.jobs.faults import OF_THE_DISK, Judge
 from pipeline_jobs.jobs.reuse import Reuse
 from pipeline_jobs.pipelines import DEGRADED, Pipeline, Stage
 from pipeline_jobs.stage import HopFailed
@@ -203,7 +203,9 @@ class Keeper:
         except Exception as error:  # likewise; and the names of files may be no Unicode, which no record takes
             self._on = False
             del self._outputs[kept:]
-            self._lack = HopFailed(f"what {stage.name} gave cannot be kept: {error}")
+            text = f"what {stage.name} gave cannot be kept: {error}"
+            of_the_disk = isinstance(error, OSError) and error.errno in OF_THE_DISK
+            self._lack = MachineFault(text) if of_the_disk else HopFailed(text)
             logger.warning("the output of a stage cannot be kept", stage=stage.name, error=str(error))
 
     def _must(self, stage: Stage) -> bool:

@@ -47,7 +47,11 @@ def pipeline_of(pipeline: Pipeline, job: Job) -> Pipeline:
     """What a run of this job is of; of a part: its own small pipeline."""
     if job.part is None:
         return pipeline
-    stage, number = map_of(pipeline, job.part["stage"]), job.part["number"]
+    try:
+        stage, number = map_of(pipeline, job.part["stage"]), job.part["number"]
+    except PartsLost as error:
+        # This worker has another version of the pipeline than the one that split the job.
+        raise MachineFault(str(error)) from error
     stages = (Stage(INPUT, _lost, weight=1e-6), Stage(stage.name, partial(_run, stage, number), timeout=stage.timeout))
     return Pipeline(pipeline.name, stages, pipeline.params, result=lambda data: {}, retry=stage.part_retry)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from pipeline_jobs.media.container import open_media, picture_of, sound_of
 
 #: Containers whose pieces are of the same kind, with the very times of the whole, and what FFmpeg calls them as it writes them.
 CUTTABLE = {"mp4": "mp4", "matroska": "matroska"}
+#: Of one picture. A job may have one part more, its sound (`in_parts.MAX_PARTS`).
+MAX_PIECES = 1_999
 #: A piece of a picture begins with 0: where its packets begin is told apart. (Lists of edits have milliseconds only.)
 PICTURE_OPTIONS = {"mp4": {"use_editlist": "0"}}
 
@@ -54,15 +57,18 @@ def safe_keys(packets: Iterable[tuple[int, bool]]) -> list[int]:
 
 
 def chosen(keys: Sequence[int], end: int, length: float) -> list[int]:
-    """Those of the keys at which parts begin, the first one among them: about the same length, none much shorter than `length`."""
+    """Those of the keys, which grow, at which parts begin, the first one among them: about the same length, none much shorter than
+    `length`. They are longer where there would be too many."""
+    length = max(length, (end - keys[0]) / MAX_PIECES)
     count = max(1, int((end - keys[0]) / length + 0.5))
-    found = keys[:1]
+    found = list(keys[:1])
     for number in range(1, count):
         aim = keys[0] + (end - keys[0]) * number / count
-        nearest = min(keys, key=lambda key: abs(key - aim))
+        place = bisect_left(keys, aim)
+        nearest = min(keys[max(0, place - 1) : place + 1], key=lambda key: abs(key - aim))
         if nearest - found[-1] >= length / 2 and end - nearest >= length / 2:
-            found = [*found, nearest]
-    return list(found)
+            found.append(nearest)
+    return found
 
 
 def decoding_times(pieces: Sequence[Sequence[int]]) -> Iterator[int]:

@@ -17,6 +17,8 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.media import transcribe, voice
 from pipeline_jobs.media.voice import RATE, Span
 
+#: Of one sound. What is more is none that `in_parts` takes.
+MAX_PARTS = 2_000
 #: What is known of the sound, and the pieces of each part.
 LISTENING = "listening.json"
 
@@ -37,11 +39,11 @@ def plan(context: JobContext) -> dict[str, Any]:
 
 
 def cut(pieces: Sequence[Span], seconds: float) -> list[list[Span]]:
-    """Pieces, in order, as parts of about the same length: none plays much longer than `seconds`."""
+    """Pieces, in order, as parts of about the same length: none plays much longer than `seconds`, unless there would be too many."""
     if not pieces:
         return []
     first, whole = pieces[0][0], pieces[-1][1] - pieces[0][0]
-    each = whole / math.ceil(whole / (seconds * RATE))
+    each = whole / min(math.ceil(whole / (seconds * RATE)), MAX_PARTS)
     return [list(part) for _, part in groupby(pieces, lambda piece: int(((piece[0] + piece[1]) / 2 - first) // each))]
 
 

@@ -108,7 +108,12 @@ def _erase_jobs(store: Store, tenant_id: str, history: History | None) -> tuple[
                     gone = store.delete(job_id, order)
                     erased, still_live = erased + gone, still_live + (not gone)
     # Parts of jobs that were cancelled: they run until their workers have stopped them, and what they named goes with that.
-    (running,) = store.sizes([("tenant_status", tenant_id, "part_running")])
-    while not running and store.exists("ended_splits"):
+    while store.exists("ended_splits") and not _running_parts(store, tenant_id):
         store.settle()
-    return erased, still_live + running
+    # Counted last: one may have begun while the others were ended, and now none can.
+    return erased, still_live + _running_parts(store, tenant_id)
+
+
+def _running_parts(store: Store, tenant_id: str) -> int:
+    (running,) = store.sizes([("tenant_status", tenant_id, "part_running")])
+    return running

@@ -104,7 +104,9 @@ class Purge:
             gone = []
             for folder in folders:
                 try:
-                    self.artifacts.delete_prefix(folder)
+                    # A kept file may be named again by now: it is called by its content.
+                    if not self.store.names_again(folder):
+                        self.artifacts.delete_prefix(folder)
                     gone.append(folder)
                 except PublishError as error:
                     logger.warning("artifacts cannot be deleted now", seldom=True, folder=folder, error=str(error))

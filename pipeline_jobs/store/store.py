@@ -358,6 +358,11 @@ class Store(Runs):
         """Some folders of artifacts to delete; call `drop_trash` when they are gone."""
         return self.lines("trash", most=100)
 
+    def names_again(self, path: str) -> bool:
+        """Whether what lies under a path of the trash is a kept file that a record names."""
+        tenant, _, blob = path.partition("/_outputs/")
+        return bool(blob) and self.fields([blob], "outputs", tenant)[0] is not None
+
     def drop_trash(self, folders: Iterable[str]) -> None:
         for folder in folders:
             self.drop_line(folder, "trash")

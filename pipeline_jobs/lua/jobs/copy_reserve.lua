@@ -6,6 +6,8 @@
 -- An earlier run of the job may have charged for it already. Sent again: the same.
 local job = load(id)
 if not job or job.status ~= 'running' or job.fence ~= fence then return 'fenced' end
+-- The record of a part goes with its end: nobody would know of its copies then.
+if job.part_of then return 'none' end
 if redis.call('HEXISTS', K.job(id), 'copies') == 1 then return 'ok' end
 local used = tonumber(redis.call('HGET', K.usage(job.tenant_id), 'drive_bytes') or '0')
 local limit = limits_of(job.tenant_id).max_drive_bytes or most

@@ -11,8 +11,10 @@ local function created_line(at) return '["created",' .. at .. ']' end
 -- there).
 local function event(id, job, kind, text, why)
   if job.part_of then
-    -- A part has no log. That of its job tells that it is tried again, and why.
-    local whole = kind == 'requeued' and load(job.part_of)
+    -- A part has no log. That of its job tells that it is tried again, and why. With its split over it tells nothing: the job may have ended,
+    -- and its id be another's.
+    local split = kind == 'requeued' and string.match(id, '^(.+)%.')
+    local whole = split and redis.call('HEXISTS', K.parts(split), 'left') == 1 and load(job.part_of)
     local said = whole and {'part ' .. string.match(id, '%d+$') .. ' goes back to the queue: ' .. why, text ~= '' and text or nil}
     return said and event(job.part_of, whole, 'progress', table.concat(said, ', '), 'part:queued') or 0
   end

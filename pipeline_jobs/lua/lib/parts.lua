@@ -13,13 +13,13 @@ local PART_BYTES = 700
 -- Opens the next parts of a split: they wait in their lane, with the place that their job has.
 local function open_parts(split, id, job, many)
   local known = redis.call('HMGET', K.parts(split), 'n', 'opened', 'tries', 'pool')
-  local from = tonumber(known[2])
+  local from, longest = tonumber(known[2]), redis.call('HGET', K.job(id), 'max_run_seconds') or nil
   local to = math.min(from + many, tonumber(known[1]))
   for number = from, to - 1 do
     local part, pool = split .. '.' .. int(number), known[4] ~= '' and known[4] or nil
     local own = {
       tenant_id = job.tenant_id, workspace_id = job.workspace_id, pipeline = job.pipeline, priority = job.priority or '0', order = job.order,
-      pool = pool,
+      pool = pool, max_run_seconds = longest,
     }
     redis.call('HSET', K.job(part), 'job_id', part, 'part_of', id, 'status', 'queued', 'reason', 'fair_share', 'created_at', int(NOW),
       'new_attempt', '1', 'max_attempts', known[3], 'schema', '5', 'store_bytes', PART_BYTES, unpack(flat_of(own)))

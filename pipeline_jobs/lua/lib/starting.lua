@@ -5,10 +5,11 @@ local OF_PARENT = {'url', 'quality', 'params', 'request_id', 'traceparent'}
 local function complete_part(id, job)
   if not job.part_of then return end
   local split, number = string.match(id, '^(.+)%.(%d+)$')
+  local row = redis.call('HMGET', K.parts(split), 'stage', 'n', 'i:' .. number)
+  -- Of a split that is over the id of the job may be another's.
+  if not row[3] then return end
   local known = redis.call('HMGET', K.job(job.part_of), unpack(OF_PARENT))
   for i, name in ipairs(OF_PARENT) do job[name] = known[i] or nil end
-  local row = redis.call('HMGET', K.parts(split), 'stage', 'n', 'i:' .. number)
-  if not row[3] then return end
   job.part = cjson.encode({stage = row[1], number = tonumber(number), of = tonumber(row[2])})
   job.outputs = job.outputs or '[' .. row[3] .. ']'
 end
