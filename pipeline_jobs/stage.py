@@ -204,10 +204,12 @@ def pool_after(stages: Sequence[Stage], done: int = 0) -> str | None:
 
 
 def border(stages: Sequence[Stage]) -> int:
-    """How many stages are before the last border of pools, or the last one that runs in parts: what they give must be kept. 0: none."""
-    last, before = 0, None
+    """How many stages are before the last border of pools, the last one that runs in parts, or the last wait behind such a one: what they
+    give must be kept. 0: none."""
+    last, before, parts = 0, None, False
     for n, stage in enumerate(stages):
-        if stage.in_parts or (isinstance(stage, Wait) and any(one.in_parts for one in stages[:n])):
+        parts = parts or stage.in_parts
+        if stage.in_parts or (parts and isinstance(stage, Wait)):
             last = n
         if stage.pool != ANYWHERE:
             last, before = (n if before not in (None, stage.pool) else last), stage.pool
@@ -221,7 +223,7 @@ def check_pools(pipeline: str, stages: Sequence[Stage]) -> None:
     for stage in stages[: border(stages)]:
         if not stage.reusable:
             raise ConfigurationError(
-                f"pipeline {pipeline!r}: {stage.name!r} is not reusable, but a stage of another pool or in parts needs what it gives"
+                f"pipeline {pipeline!r}: {stage.name!r} is not reusable, but a stage in parts, of another pool or behind a wait needs it"
             )
 
 
@@ -268,9 +270,15 @@ class TooManyParts(StageError):
 
 
 class PartTooLarge(StageError):
-    """The data of a part is too long: put it into a file."""
+    """The data of a part is too long, or its files are too many: put them into one file."""
 
     code = "part_too_large"
+
+
+class PartOutside(StageError):
+    """A part was to be given a file that is not in the working folder."""
+
+    code = "part_outside"
 
 
 class PartsLost(StageError):

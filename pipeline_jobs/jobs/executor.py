@@ -21,6 +21,7 @@ from pipeline_jobs.exceptions import (
     MachineFault,
     PipelineJobsError,
     PublishError,
+    StageError,
     StoreUnavailable,
     UnknownPipeline,
     WorkTooLarge,
@@ -53,7 +54,7 @@ from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.runlog import capture
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.stage import Hop, HopFailed, Parked, PartsLost, RetryPolicy, Split, Stage, TooManyParked, pool_after
+from pipeline_jobs.stage import Hop, Parked, PartsLost, RetryPolicy, Split, Stage, TooManyParked, pool_after
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.runs import FULL, Parts
 from pipeline_jobs.store.store import ClaimRefused, Store, Taker, Told
@@ -199,7 +200,7 @@ class _Attempt:
                 run.limit = context.limit
                 context.fan_out = FanOut(self._store, self._artifacts, job, pipeline, judge)
                 context.open_upload, context.copy_out, context.parents = self._open_upload, self._copies.copy, self._parents
-                if self._links:
+                if self._links and not job.part:
                     context.signal_url = self._links.of(job)
                 context.spend = spender(self._store, self._settings, job)
                 if len(pipeline.stages) > 1 or pipeline.stages[0].version:
@@ -325,7 +326,7 @@ class _Attempt:
     def _cannot_go_on(self, stage: Stage, context: JobContext) -> Outcome | None:
         """What the stages before this one gave cannot be had by another run."""
         lack = self._keeper.lacks(stage.name) if self._keeper else None
-        if isinstance(lack, HopFailed):
+        if isinstance(lack, StageError):
             return self._fail(lack, context)
         if lack is None:
             return None

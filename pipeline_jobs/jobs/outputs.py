@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import structlog
 
-from pipeline_jobs.exceptions import InvalidInput, MachineFault, PublishError, StoreUnavailable
+from pipeline_jobs.exceptions import InvalidInput, MachineFault, PublishError, StageError, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, dumps
 from pipeline_jobs.jobs.faults import OF_THE_DISK, Judge
@@ -123,7 +123,7 @@ class Keeper:
         self._store, self._artifacts, self._job, self._workdir, self._most = store, artifacts, job, workdir, most_bytes
         self._last, self._reuse, self._judge = pipeline.stages[-1].name, reuse, judge
         self._names, self._border, self._hop_bytes = [stage.name for stage in pipeline.stages], pipeline.border, hop_bytes
-        self._lack: HopFailed | MachineFault | None = None
+        self._lack: StageError | MachineFault | None = None
         self._earlier = read(job.outputs)
         self._outputs: list[Output] = []
         self._on = most_bytes > 0 or self._border > 0
@@ -211,7 +211,7 @@ class Keeper:
     def _must(self, stage: Stage) -> bool:
         return self._names.index(stage.name) < self._border
 
-    def lacks(self, stage: str) -> HopFailed | MachineFault | None:
+    def lacks(self, stage: str) -> StageError | MachineFault | None:
         """Why another run could not go on with this stage: what an earlier one gave is too much or is lost with this run, or the stores
         are away. None: it could."""
         self.note()
@@ -219,7 +219,7 @@ class Keeper:
             return HopFailed("what an earlier stage gave was not kept")
         return self._lack
 
-    def lacks_any(self) -> HopFailed | MachineFault | None:
+    def lacks_any(self) -> StageError | MachineFault | None:
         """The same of whoever goes on behind the last stage."""
         self.note()
         return self._lack
@@ -236,10 +236,8 @@ class Keeper:
             text = dumps(dict(data)).replace(_inside_json(self._workdir), _WORKDIR)
         except InvalidInput:
             text = ""
-        size, most = sum(now[name][0] for name in changed) + len(text), self._hop_bytes if self._must(stage) else self._most
-        if not text or size > most:
-            self._on = False
-            self._lack = HopFailed(f"what {stage.name} gave has {size} bytes, {most} may go to another pool" if text else "it is no JSON")
+        if lack := self._refused(stage, text, {name: now[name][0] for name in changed}):
+            self._on, self._lack = False, lack
             return
         sources: dict[str, Path] = {}
         files = {name: named(self._workdir / name, sources) for name in changed}
@@ -254,6 +252,13 @@ class Keeper:
             large.flush()
             self._outputs.append(Output(stage.name, None, named(Path(large.name), sources), files))
             self.note(sources, key)
+
+    def _refused(self, stage: Stage, text: str, sizes: Mapping[str, int]) -> StageError | None:
+        """Why what a stage gave is not kept: this text of its data ('': it is no JSON), and files of these sizes."""
+        size, most = sum(sizes.values()) + len(text), self._hop_bytes if self._must(stage) else self._most
+        if text and size <= most:
+            return None
+        return HopFailed(f"what {stage.name} gave has {size} bytes, {most} may go to another pool" if text else "it is no JSON")
 
     def note(self, sources: Mapping[str, Path] | None = None, key: str | None = None) -> None:
         """Write the outputs into the record, then store what they name: what the record names and is not there does no harm.

@@ -7,22 +7,23 @@ is kept already: it gives the input and its files.
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pipeline_jobs.context import JobContext
-from pipeline_jobs.exceptions import BadParameters, InvalidInput, LeaseLost, MachineFault, PublishError
+from pipeline_jobs.exceptions import BadParameters, InvalidInput, LeaseLost, MachineFault, PublishError, StageError
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, dumps
 from pipeline_jobs.jobs import patience
 from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper, Output, blob_path, named
 from pipeline_jobs.pipelines import Pipeline
-from pipeline_jobs.stage import MAX_INPUT, MAX_PARTS, Map, Part, PartError, PartsLost, PartTooLarge, Split, Stage, TooManyParts
+from pipeline_jobs.stage import MAX_INPUT, MAX_PARTS, Map, Part, PartError, PartOutside, PartsLost, PartTooLarge, Split, Stage, TooManyParts
 from pipeline_jobs.store.store import Store
 
 #: The first stage of a part's run.
@@ -31,6 +32,12 @@ INPUT = "part.input"
 PAGE = 100
 #: Longest result of a part that lies in the table, in characters of JSON: a larger one is a file.
 MAX_RESULT = 16_384
+#: The most files that a part is given, or leaves.
+MAX_FILES = 500
+#: How long their names are together, at most, in characters.
+MAX_NAMES = 32_768
+#: How many files are named in a call, or those of one part.
+PAGE_FILES = 1_000
 #: Where the join finds the files of part 7: `parts/7`.
 FOLDER = "parts"
 
@@ -88,6 +95,9 @@ class PartKeeper(Keeper):
         super().__init__(store, artifacts, job, workdir, most_bytes, pipeline, hop_bytes=most_bytes, judge=judge)
         self._last, self._border, self._on = "", len(pipeline.stages), True
 
+    def _refused(self, stage: Stage, text: str, sizes: Mapping[str, int]) -> StageError | None:
+        return super()._refused(stage, text, sizes) or too_many_files("the part left", sizes)
+
 
 class FanOut:
     """How a run of a job does a stage in parts: `context.fan_out`."""
@@ -106,8 +116,8 @@ class FanOut:
                 # What the join has not taken out of it is no output of the stage.
                 shutil.rmtree(context.workdir / FOLDER, ignore_errors=True)
         rows = list(_rows(stage, context))
-        for first in range(0, len(rows), PAGE):
-            self._write(first, rows[first : first + PAGE])
+        for first, page in pages(rows):
+            self._write(first, page)
         if not rows:
             return stage.join(context, [])
         raise Split(context, stage, len(rows))
@@ -162,8 +172,46 @@ def _rows(stage: Map, context: JobContext) -> Iterator[tuple[str, Mapping[str, P
         raise TooManyParts(f"the stage has more than {MAX_PARTS} parts")
     for number, part in enumerate(parts):
         sources: dict[str, Path] = {}
-        files = {str(path.relative_to(context.workdir)): named(path, sources) for path in (context.workdir / one for one in part.files)}
-        yield dumps([INPUT, {"data": checked(number, part), "files": list(files)}, None, files]), sources
+        data, paths = checked(number, part), files_of(number, part, context.workdir)
+        files = {name: named(path, sources) for name, path in paths.items()}
+        yield dumps([INPUT, {"data": data, "files": list(files)}, None, files]), sources
+
+
+def pages(rows: Sequence[tuple[str, Mapping[str, Path]]]) -> Iterator[tuple[int, Sequence[tuple[str, Mapping[str, Path]]]]]:
+    """The rows, as many at once as one script may write, each time with the number of the first one."""
+    first, files = 0, 0
+    for number, (_, sources) in enumerate(rows):
+        if number > first and (number == first + PAGE or files + len(sources) > PAGE_FILES):
+            yield first, rows[first:number]
+            first, files = number, 0
+        files += len(sources)
+    if rows:
+        yield first, rows[first:]
+
+
+def files_of(number: int, part: Part, workdir: Path) -> dict[str, Path]:
+    """The files of a part by their names in the working folder.
+
+    :raises PartOutside: one is elsewhere. :raises PartTooLarge: they are too many.
+    """
+    folder = workdir.resolve()
+    found = {os.path.relpath(workdir / one, workdir): workdir / one for one in part.files}
+    for name, path in found.items():
+        if Path(name).parts[:1] == ("..",) or not path.resolve().is_relative_to(folder):
+            raise PartOutside(f"part {number} is to be given {name}, which is not in the working folder")
+    if lack := too_many_files(f"part {number} is to be given", found):
+        raise lack
+    return found
+
+
+def too_many_files(who: str, names: Collection[str]) -> PartTooLarge | None:
+    """Their names would lie in one row. :param who: gives or is given them."""
+    length = sum(map(len, names))
+    if len(names) <= MAX_FILES and length <= MAX_NAMES:
+        return None
+    return PartTooLarge(
+        f"{who} {len(names)} files with {length} characters of names, more than {MAX_FILES} or {MAX_NAMES}: put them into one"
+    )
 
 
 def checked(number: int, part: Part) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import StageError
 from pipeline_jobs.job import dumps
-from pipeline_jobs.jobs.part_runs import FOLDER, checked, map_of, refuse_to_publish
+from pipeline_jobs.jobs.part_runs import FOLDER, checked, files_of, map_of, refuse_to_publish
 from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.stage import MAX_PARTS, Map, Part, PartError, TooManyParts
 
@@ -47,8 +47,8 @@ def _own(context: JobContext, number: int, count: int) -> JobContext:
 
 
 def _result(stage: Map, own: JobContext, context: JobContext, part: Part, number: int) -> Any:
-    data, files = checked(number, part), [context.workdir / one for one in part.files]
-    given = [_copy(path, own.workdir / path.relative_to(context.workdir)) for path in files]
+    data, files = checked(number, part), files_of(number, part, context.workdir)
+    given = [_copy(path, own.workdir / name) for name, path in files.items()]
     try:
         result: Mapping[str, Any] = _tried(stage, own, Part(data, given, number))
     except StageError as error:

@@ -1,7 +1,7 @@
 -- How a run begins: of a job whose hint a worker claims, and of one that a finish hands over.
 
 -- Adds to the fields of a part what its run is given of its job and of its split. Of a split that is over nothing is left.
-local OF_PARENT = {'url', 'quality', 'params', 'request_id', 'traceparent'}
+local OF_PARENT = {'url', 'quality', 'params', 'request_id', 'traceparent', 'depends_on', 'parents', 'signalled'}
 local function complete_part(id, job)
   if not job.part_of then return end
   local split, number = string.match(id, '^(.+)%.(%d+)$')
@@ -10,6 +10,7 @@ local function complete_part(id, job)
   if not row[3] then return end
   local known = redis.call('HMGET', K.job(job.part_of), unpack(OF_PARENT))
   for i, name in ipairs(OF_PARENT) do job[name] = known[i] or nil end
+  for name in string.gmatch(job.signalled or '', '[^,]+') do job['signal:' .. name] = redis.call('HGET', K.job(job.part_of), 'signal:' .. name) end
   job.part = cjson.encode({stage = row[1], number = tonumber(number), of = tonumber(row[2])})
   job.outputs = job.outputs or '[' .. row[3] .. ']'
 end
