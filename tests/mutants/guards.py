@@ -86,6 +86,8 @@ POOLS, POOLS_MODEL = "tests/integration/test_pools.py", "tests/integration/test_
 POOL_PLACES = "tests/integration/test_pool_places.py"
 BORDERS, POOL_NAMES = "tests/integration/test_pool_borders.py", "tests/unit/test_pool_names.py"
 PARTS, PART_DEATHS = "tests/integration/test_parts.py", "tests/integration/test_part_deaths.py"
+PARTS_GONE, PARTS_AND_JOB = "tests/integration/test_parts_of_jobs_that_are_gone.py", "tests/integration/test_parts_and_their_job.py"
+PART_FILES = "tests/integration/test_files_of_parts.py"
 PARTS_SHOWN, PARTS_LOST = "tests/integration/test_parts_shown.py", "tests/integration/test_parts_lost.py"
 MEET = "tests/integration/test_meet.py"
 CLASSES_MODEL = "tests/integration/test_classes_model.py"
@@ -543,15 +545,53 @@ GUARDS = (
     ),
     _lua("reconcile", "parts are where they belong", "    if own and own.status == 'queued' then", "    if false then", PARTS),
     _lua("waiting", "jobs that wait for parts are not scheduled", "delayed - parked - split)", "delayed - parked)", PARTS),
-    _py("stage", "what is before parts is kept", "        if stage.in_parts:\n            last = n\n", "", PARTS),
+    _py("stage", "what is before parts is kept", "if stage.in_parts or (parts", "if (parts", PARTS),
     _py("jobs/pool_gate", "who knows no parts is known", "one.about.schema < schema)", "one.about.schema < 4)", PARTS),
-    _py("operation/erase", "an erasure waits for parts", "still_live + running", "still_live", PARTS),
+    _py("operation/erase", "an erasure waits for parts", "still_live + _running_parts(store, tenant_id)", "still_live", PARTS),
+    _py("operation/maintenance", "files that are named again stay", "if not self.store.names_again(folder):", "if True:", PARTS_GONE),
+    _lua(
+        "lib/events",
+        "a part whose split is over is in no events",
+        "redis.call('HEXISTS', K.parts(split), 'left') == 1 and load",
+        "load",
+        PARTS_GONE,
+    ),
+    _lua("lib/starting", "a part whose split is over is given nothing", "  if not row[3] then return end\n", "", PARTS_GONE),
+    _py(
+        "jobs/part_runs",
+        "another version is the machine's fault",
+        "    except PartsLost as error:\n        # This",
+        "    except ValueError as error:\n        # This",
+        PARTS_AND_JOB,
+    ),
+    _py(
+        "jobs/outputs",
+        "no room for a large result is the machine's fault",
+        "MachineFault(text) if of_the_disk else HopFailed(text)",
+        "HopFailed(text)",
+        PARTS_AND_JOB,
+    ),
+    _py("stage", "what is before a wait behind parts is kept", "(parts and isinstance(stage, Wait))", "False", PARTS_AND_JOB),
+    _lua("lib/parts", "a part runs no longer than its job may", "max_run_seconds = longest,", "", PARTS_AND_JOB),
+    _lua("copy_reserve", "a part copies nothing", "if job.part_of then return 'none' end\n", "", PARTS_AND_JOB),
+    _lua("lib/starting", "a part has the signals of its job", "'parents', 'signalled'}", "'parents'}", PARTS_AND_JOB),
+    _py("jobs/part_runs", "a part leaves so many files", ' or too_many_files("the part left", sizes)', "", PART_FILES),
+    _py(
+        "jobs/part_runs",
+        "a part is given so many files",
+        "        raise lack\n    return found",
+        "        pass\n    return found",
+        PART_FILES,
+    ),
+    _py("jobs/part_runs", "a part's files are its job's", "not path.resolve().is_relative_to(folder)", "False", PART_FILES),
+    _py("jobs/part_runs", "so many files are named at once", "or files + len(sources) > PAGE_FILES", "or False", PART_FILES),
+    _py("media/film_cuts", "a very long film has longer parts", "max(length, (end - keys[0]) / MAX_PIECES)", "length", FILM_PARTS),
     _py("jobs/part_runs", "a job has so many parts", "    if len(parts) > MAX_PARTS:", "    if False:", PARTS),
     _py("jobs/part_runs", "data of a part is short", "    if len(text) > MAX_INPUT:", "    if False:", PARTS),
     _py("jobs/stage_runs", "no stage of another pool runs", "if others and kept is None:", "if False:", BORDERS),
     _py("jobs/outputs", "a border has its own limit", "self._hop_bytes if self._must(stage) else self._most", "self._most", BORDERS),
     _py("jobs/outputs", "what was published does not cross", "if must and published:", "if False:", BORDERS),
-    _py("jobs/executor", "what is not kept does not cross", "if isinstance(lack, HopFailed):", "if False:", BORDERS),
+    _py("jobs/executor", "what is not kept does not cross", "if isinstance(lack, StageError):", "if False:", BORDERS),
     _py("jobs/executor", "what cannot be kept is the machine's fault", "if lack is None:", "if True:", BORDERS),
     _py("jobs/client", "a retry starts where it failed", ".start(len(outputs_of(again.outputs)))", ".start()", BORDERS),
     _py("pipelines", "who knows no pools refuses it", ', "schema": FOR_PARTS if parts else FOR_POOLS}', "}", POOLS),

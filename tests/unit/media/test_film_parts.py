@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,12 +11,15 @@ from typing import Any
 
 import av
 import pytest
+from annotated_types import Ge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import MediaDamaged
 from pipeline_jobs.media import film_cuts, film_join, film_parts, probe, transcode
+from pipeline_jobs.media.in_parts import MAX_PARTS
+from pipeline_jobs.media.pipeline import InPartsParams
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.fakes import make_film
 
@@ -207,3 +210,28 @@ def test_packets_are_decoded_one_after_the_other_and_none_after_it_is_shown(gaps
     decoded = list(film_cuts.decoding_times(pieces))
     assert decoded == sorted(set(decoded))
     assert all(begins <= shown for begins, shown in zip(decoded, [time for piece in pieces for time in piece], strict=True))
+
+
+def test_no_parameters_that_are_allowed_give_more_parts_than_a_film_may_have() -> None:
+    seconds = 4 * 3600
+    (least,) = (one.ge for one in InPartsParams.model_fields["part_seconds"].metadata if isinstance(one, Ge))
+    keys = list(range(0, seconds, 5))
+    pieces = len(film_cuts.chosen(keys, seconds, float(least)))
+    assert MAX_PARTS / 2 < pieces < MAX_PARTS, "the sound is one, too"
+
+
+class Looked(list[int]):
+    """Key frames that count how often they are looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[int]:
+        for one in super().__iter__():
+            self.looks += 1
+            yield one
+
+
+def test_where_a_film_of_key_frames_only_is_cut_is_found_without_looking_at_all_of_them_for_each_part() -> None:
+    keys = Looked(range(0, 14_400, 1))
+    film_cuts.chosen(keys, 14_400, 30.0)
+    assert keys.looks <= 3 * len(keys)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.media import speech, speech_parts, transcribe, voice
+from pipeline_jobs.media.in_parts import MAX_PARTS
 from pipeline_jobs.media.speech import Phrase, Samples, Word
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.test_transcribe import noise, with_sound
@@ -126,3 +127,8 @@ def test_the_parts_have_all_pieces_in_order_and_an_end(gaps: list[tuple[int, int
     assert all(parts)
     assert all(part[-1][1] - part[0][0] <= (seconds + 52) * RATE for part in parts)
     assert all(one[-1][1] <= later[0][0] for one, later in pairwise(parts))
+
+
+def test_the_speech_of_a_very_long_film_has_longer_parts() -> None:
+    pieces = [(second * RATE, (second + 1) * RATE) for second in range(4 * 3600)]
+    assert MAX_PARTS / 2 < len(speech_parts.cut(pieces, 5)) <= MAX_PARTS
