@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 from pipeline_jobs import testing
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.jobs import part_runs
-from pipeline_jobs.jobs.part_runs import MAX_RESULT
 from pipeline_jobs.pipelines import Map, NoParams, Part, Pipeline, Stage
 from pipeline_jobs.stage import PartOutside
 from tests.integration.conftest import Cell
@@ -24,41 +23,9 @@ def parted(jobs: Cell, tmp_path: Path) -> Parted:
     return Parted(jobs, tmp_path)
 
 
-def test_what_a_part_leaves_in_very_many_files_is_no_large_row(parted: Parted) -> None:
-    """Names count as what is said: a child that a hostile film has taken over may write any number of empty files."""
-
-    def litter(context: JobContext, part: Part) -> None:
-        for number in range(2000):
-            (context.workdir / f"{'n' * 200}{number}").touch()
-
-    hear = Map("hear", parted.split, litter, lambda context, results: {"all": len(results)})
-    parted.cell.client.registry.register(Pipeline("litter", (Stage("fetch", parted.fetch), hear), NoParams, needs_url=False))
-    parted.slots(1)
-    job = parted.submit(pipeline="litter")
-    parted.run_next()
-    parted.run_next()
-    (split,) = (key for key in parted.left() if ":parts:" in key) if not parted.seen(job).ended else ("",)
-    assert not split or parted.cell.store.client.hstrlen(split, "r:0") <= 10 * MAX_RESULT
-
-
-def test_a_part_that_is_given_very_many_files_is_no_large_row(parted: Parted) -> None:
-    def split(context: JobContext) -> Iterator[Part]:
-        files = [context.workdir / f"{'n' * 200}{number}" for number in range(2000)]
-        for path in files:
-            path.touch()
-        yield Part({}, files)
-
-    hear = Map("hear", split, lambda context, part: {}, lambda context, results: {"all": len(results)})
-    parted.cell.client.registry.register(Pipeline("litter", (Stage("fetch", parted.fetch), hear), NoParams, needs_url=False))
-    parted.slots(1)
-    job = parted.submit(pipeline="litter")
-    parted.run_next()
-    (split_key,) = (key for key in parted.left() if ":parts:" in key) if not parted.seen(job).ended else ("",)
-    assert not split_key or parted.cell.store.client.hstrlen(split_key, "i:0") <= 10 * MAX_RESULT
-
-
-def litter(folder: Path, count: int) -> list[Path]:
-    paths = [folder / f"piece{number}" for number in range(count)]
+def litter(folder: Path, count: int, length: int = 8) -> list[Path]:
+    """So many empty files with names of this length."""
+    paths = [folder / f"{number:0{length}}" for number in range(count)]
     for path in paths:
         path.touch()
     return paths
@@ -77,18 +44,24 @@ def count_of(context: JobContext, results: Sequence[Any]) -> Mapping[str, Any]:
     return {"all": len(results)}
 
 
-@pytest.mark.parametrize(("count", "code"), [(500, None), (501, "part_too_large")])
-def test_a_part_is_given_so_many_files(parted: Parted, count: int, code: str | None) -> None:
+#: Names lie in one row: so many of them, and so long ones, and what becomes of a job that has one more.
+FILES = [(500, 8, None), (501, 8, "part_too_large"), (163, 201, None), (164, 201, "part_too_large")]
+
+
+@pytest.mark.parametrize(("count", "length", "code"), FILES)
+def test_a_part_is_given_so_many_files(parted: Parted, count: int, length: int, code: str | None) -> None:
     def split(context: JobContext) -> list[Part]:
-        return [Part({}, litter(context.workdir, count))]
+        return [Part({}, litter(context.workdir, count, length))]
 
     assert ended_with(parted, Map("hear", split, lambda context, part: {"files": len(part.files)}, count_of)) == code
 
 
-@pytest.mark.parametrize(("count", "code"), [(500, None), (501, "part_too_large")])
-def test_a_part_leaves_so_many_files(parted: Parted, count: int, code: str | None) -> None:
+@pytest.mark.parametrize(("count", "length", "code"), FILES)
+def test_a_part_leaves_so_many_files(parted: Parted, count: int, length: int, code: str | None) -> None:
+    """A child that a hostile film has taken over may write any number of empty ones."""
+
     def part(context: JobContext, part: Part) -> None:
-        litter(context.workdir, count)
+        litter(context.workdir, count, length)
 
     assert ended_with(parted, Map("hear", lambda context: [Part()], part, count_of)) == code
 

@@ -214,9 +214,9 @@ def test_packets_are_decoded_one_after_the_other_and_none_after_it_is_shown(gaps
 
 def test_no_parameters_that_are_allowed_give_more_parts_than_a_film_may_have() -> None:
     seconds = 4 * 3600
-    (least,) = (one.ge for one in InPartsParams.model_fields["part_seconds"].metadata if isinstance(one, Ge))
+    (least,) = (float(str(one.ge)) for one in InPartsParams.model_fields["part_seconds"].metadata if isinstance(one, Ge))
     keys = list(range(0, seconds, 5))
-    pieces = len(film_cuts.chosen(keys, seconds, float(least)))
+    pieces = len(film_cuts.chosen(keys, seconds, least))
     assert MAX_PARTS / 2 < pieces < MAX_PARTS, "the sound is one, too"
 
 
