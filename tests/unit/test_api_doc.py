@@ -19,7 +19,7 @@ from pipeline_jobs.jobs import pool_gate, signals
 from pipeline_jobs.media.languages import LanguageUnsupported
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.stage import HopFailed, PartsLost, PartTooLarge, TooManyParked, TooManyParts
+from pipeline_jobs.stage import HopFailed, PartOutside, PartsLost, PartTooLarge, TooManyParked, TooManyParts
 from pipeline_jobs.web import problems
 from pipeline_jobs.web.http.operation_names import OPERATIONS
 from tests.cases import each
@@ -140,7 +140,8 @@ def why_jobs_fail() -> set[str]:
     written = re.compile(r"\{code = '(\w+)'|code, error = '(\w+)'")
     in_scripts = {a or b for file in (ROOT / "pipeline_jobs/lua").rglob("*.lua") for a, b in written.findall(file.read_text("utf-8"))}
     assert {"deadline_exceeded", "expired"} <= in_scripts
-    others = (exceptions.WorkTooLarge, LanguageUnsupported, StageTimeout, TooManyParked, HopFailed, PartsLost, PartTooLarge, TooManyParts)
+    of_parts = (PartOutside, PartsLost, PartTooLarge, TooManyParts)
+    others = (exceptions.WorkTooLarge, LanguageUnsupported, StageTimeout, TooManyParked, HopFailed, *of_parts)
     return of_stages | in_scripts | {one.code for one in others}
 
 
