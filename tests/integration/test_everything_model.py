@@ -531,7 +531,8 @@ class History(InParts):
             if job_id not in self.removed:
                 assert jobs[job_id].status == JobStatus(how), job_id
         for job_id in (*self.parked, *self.queued):
-            self.job_is_as_it_should(jobs[job_id])
+            # No list has parts.
+            self.job_is_as_it_should(self.cell.client.get(job_id) if is_part(job_id) else jobs[job_id])
 
     def no_slot_idles(self) -> None:
         free = self.free() if self.alive() + len(self.hinted) < self.most else Counter()

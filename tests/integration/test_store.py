@@ -305,6 +305,20 @@ def test_a_tenants_day_that_a_start_begins_goes_in_the_end_too(jobs: Cell) -> No
     assert jobs.store.client.ttl(day) > 399 * 86_400
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_tenants_day_that_the_end_of_a_run_begins_goes_in_the_end_too(jobs: Cell, goes_on: bool) -> None:
+    run = jobs.running()
+    days = jobs.store.keys("usage_day", "default", "*")
+    jobs.store.client.delete(*jobs.store.client.keys(days))
+    jobs.store.client.hincrby(jobs.store.keys("job", run.job_id), "started_at", -1000)
+    if goes_on:
+        jobs.store.advance(run.job_id, run.fence, "gpu", "next", stage="next")
+    else:
+        jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    (day,) = jobs.store.client.keys(days)
+    assert jobs.store.client.ttl(day) > 399 * 86_400
+
+
 def test_a_full_server_refuses_new_jobs_but_lets_running_ones_end(jobs: Cell) -> None:
     first, second = jobs.running(), jobs.running()
     jobs.store.client.config_set("maxmemory", "1mb")

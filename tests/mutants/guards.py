@@ -452,6 +452,7 @@ GUARDS = (
     _lua("lib/requeueing", "a hop teaches how long a segment takes", "why == 'hop' and 'completed'", "nil", BORDERS),
     _lua("lib/ending", "a job ran in all its segments", "used + (job.segments_ms or 0)", "used", BORDERS),
     _lua("lib/reasons", "nobody serves the pool", "POOL == '' and 'no_worker' or 'no_worker_for_pool'", "'no_worker'", POOLS),
+    _lua("lib/usage", "a day begun by an end goes", "if first then redis.call('EXPIRE', day, 34560000) end", "", STORE),
     _lua("advance", "a cancel ends it at the border", "if job.cancel_requested or job.deadline_passed then", "if false then", BORDERS),
     _lua("advance", "a segment is used time", "record_usage(job, nil, used)\n", "", BORDERS),
     _lua("park", "it goes on in the pool of the stage behind", "'signal', message, pool)", "'signal', message)", BORDERS),

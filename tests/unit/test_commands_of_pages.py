@@ -72,7 +72,8 @@ def test_the_python_of_the_pages_for_authors_runs() -> None:
     imports = "import logging\nfrom pydantic import Field\nfrom pipeline_jobs.pipelines import Wait\n"
     names = imports + "make = publish = transcode = fetch = hear = render = count\nfiles = []\n"
     runs = f"{said}\ntest_words = testing.run(Pipeline('said', (Stage('count', count),), Params, needs_url=False), {{'text': 'x'}})\n"
-    code = f"{words}\n{tested}\ntest_words_are_counted()\n{names}{approval}\n{pools}\n{parts}\n{PARTED}{reused}\n{runs}{secret}\nParams(token='x')\n"
+    pipelines = f"{names}{approval}\n{pools}\n{parts}\n{PARTED}{reused}\n"
+    code = f"{words}\n{tested}\ntest_words_are_counted()\n{pipelines}{runs}{secret}\nParams(token='x')\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

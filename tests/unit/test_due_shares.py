@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_jobs.operation.due_shares import Standing, forecast, with_due
@@ -42,6 +42,7 @@ def test_a_forecast_changes_one_of_them_and_nothing_else() -> None:
     assert forecast(12, now, "ghost", {"weight": 9}) == now
 
 
+@settings(deadline=None)
 @given(
     slots=st.integers(0, 200),
     all_of=st.lists(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_jobs.exceptions import InvalidInput, NoAudio, SourceUnavailable
@@ -44,6 +44,7 @@ jobs = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(jobs)
 def test_a_record_survives_the_store_unchanged(job: Job) -> None:
     flat = job.to_mapping()
@@ -51,6 +52,7 @@ def test_a_record_survives_the_store_unchanged(job: Job) -> None:
     assert Job.from_mapping(flat) == job
 
 
+@settings(deadline=None)
 @given(jobs)
 def test_the_body_is_json_and_has_the_briefs_keys(job: Job) -> None:
     body = json.loads(json.dumps(job.to_dict()))

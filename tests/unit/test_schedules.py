@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_jobs.job import JOB_ID, NewJob
@@ -40,6 +40,7 @@ def test_what_is_on_time_is_fired_and_of_the_rest_what_catch_up_says(catch_up: s
     assert choose(due, NOW, CatchUp(catch_up), 3, GRACE)[0] == fired
 
 
+@settings(deadline=None)
 @given(
     due=st.lists(st.integers(0, 10_000_000), unique=True, min_size=1).map(lambda back: sorted(NOW - one for one in back)),
     catch_up=st.sampled_from(CatchUp),

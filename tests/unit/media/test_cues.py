@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_jobs.media.cues import LINE, LINES, Cue, cut, fits
@@ -44,6 +44,7 @@ WORDS = st.lists(st.from_regex(r"[a-z]{1,12}[,.?]?", fullmatch=True), min_size=1
 STEPS = st.lists(st.tuples(st.floats(0.3, 8), st.floats(0.1, 2)), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(WORDS, STEPS)
 def test_every_word_is_in_one_cue_each_fits_and_none_overlaps(text: str, steps: list[tuple[float, float]]) -> None:
     spoken, at = [], 5.0

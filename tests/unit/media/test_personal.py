@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_jobs.media import personal, transcribe
@@ -113,6 +113,7 @@ def test_a_number_across_phrases_is_masked_in_the_first_with_the_times_of_its_wo
     assert counts == {"number": 1}
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(alphabet="ab1.@ -[]", max_size=12), max_size=12))
 def test_no_word_is_lost_or_made_but_for_those_that_are_masked(texts: list[str]) -> None:
     phrases = [Phrase(n, n + 1, " ".join(text.split())) for n, text in enumerate(texts)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_jobs.exceptions import SourceTooSlow
@@ -50,6 +50,7 @@ def test_nor_a_silence_afterwards() -> None:
     assert held <= 2 * speed.SLOW_SECONDS + 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.1, 50), st.integers(0, 8 * MIB)), max_size=60), st.sampled_from([0.0, 120.0]))
 def test_whatever_a_source_does_it_is_borne_no_longer_than_its_size_takes_at_the_floor(
     pieces: list[tuple[float, int]], first_seconds: float
@@ -59,6 +60,7 @@ def test_whatever_a_source_does_it_is_borne_no_longer_than_its_size_takes_at_the
     assert held <= first_seconds + speed.SLOW_SECONDS + came / speed.FLOOR + looked
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.1, 50), max_size=60), st.integers(1, 64))
 def test_a_source_above_the_floor_is_never_given_up(waits: list[float], times: int) -> None:
     pieces = [(wait, int(wait * times * speed.FLOOR) + 1) for wait in waits]

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,11 @@ def kind() -> type[Worker]:
 
 @pytest.fixture
 def port(options: list[str], kind: type[Worker]) -> Iterator[int]:
-    """A server."""
+    """A server. It kills no process that stands still, however long a test, which may stand still itself, leaves it so."""
     number = free_port()
     command = [
         sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", *options, "--keep-alive", "60", "--no-control-socket",
-        "--worker-class", f"{kind.__module__}.{kind.__name__}", f"{__name__}:application",
+        "--timeout", "0", "--graceful-timeout", "600", "--worker-class", f"{kind.__module__}.{kind.__name__}", f"{__name__}:application",
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
@@ -174,21 +175,19 @@ def test_the_processes_share_the_kept_connections(port: int) -> None:
 
 def test_a_server_that_stops_answers_all_who_had_connected(port: int) -> None:
     """Nginx sends no POST again whose connection was reset."""
-    first = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    until(lambda: answers(first), "gunicorn")
-    process, master = int(get(first, "/process")), int(get(first, "/master"))
-    os.kill(process, signal.SIGSTOP)
-    late = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(20)]
-    for number, connection in enumerate(late):
-        connection.request("POST", f"/late/{number}", b"x")
-    os.kill(master, signal.SIGTERM)
-    until(lambda: is_told_to_stop(process), "the master to tell its process to stop")
-    os.kill(process, signal.SIGCONT)
-    for number, connection in enumerate(late):
-        answer = connection.getresponse()
-        assert (answer.read().decode(), answer.headers["Connection"]) == (f"/late/{number}", "close")
-        connection.close()
-    first.close()
+    with ExitStack() as opened:
+        # A connection that a test that fails leaves open is an error of another test, in which it is collected.
+        first, *late = (opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60))) for _ in range(21))
+        until(lambda: answers(first), "gunicorn")
+        process, master = int(get(first, "/process")), int(get(first, "/master"))
+        with stopped(process):
+            for number, connection in enumerate(late):
+                connection.request("POST", f"/late/{number}", b"x")
+            os.kill(master, signal.SIGTERM)
+            until(lambda: is_told_to_stop(process), "the master to tell its process to stop")
+        for number, connection in enumerate(late):
+            answer = connection.getresponse()
+            assert (answer.read().decode(), answer.headers["Connection"]) == (f"/late/{number}", "close")
 
 
 def test_a_worker_that_is_told_twice_that_it_stops_closes_its_listener_once() -> None:
@@ -199,6 +198,16 @@ def test_a_worker_that_is_told_twice_that_it_stops_closes_its_listener_once() ->
     for _ in range(2):
         worker.set_accept_enabled(False)
     assert (worker.sockets, listener.fileno()) == ([], -1)
+
+
+@contextmanager
+def stopped(process: int) -> Iterator[None]:
+    """It stands still meanwhile."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
 
 
 def is_told_to_stop(process: int) -> bool:
