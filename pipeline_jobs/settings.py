@@ -261,7 +261,7 @@ class Settings(PoolSettings, OutsideSettings):
         "Accept jobs on a server that may lose or evict them (no AOF, or another maxmemory-policy), and do not wait for its disk if "
         "appendfsync is not `always`. /health/ready shows this.",
     )
-    max_crashes: int = _setting(3, "Number of worker crashes at which a job fails (worker_lost), unless another job caused the last.", ge=1)
+    max_crashes: int = _setting(3, "Number of crashes of its process at which a job fails (worker_lost). 1: of its worker, too.", ge=1)
     max_run_seconds: float = _setting(
         21_600,
         "Maximum run time of a job over all its runs, in seconds, unless its pipeline sets another value (`max_run_seconds`). Then "

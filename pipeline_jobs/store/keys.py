@@ -114,7 +114,7 @@ KEYS: dict[str, Key] = {
     "lost": Key(
         "lost@",
         "zset order->id pipeline",
-        "Jobs that were lost with their worker: next. With a hint: order + 4e15, apart: +inf. Left by their start, and what ends them.",
+        "Jobs that were lost with their worker: next. Not now: order + 1e15, hinted: + 4e15, apart: +inf. Left by start and end.",
     ),
     "apart": Key(
         "apart@:{}",

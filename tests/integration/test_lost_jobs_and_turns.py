@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,13 +97,6 @@ def test_a_lost_job_for_which_a_worker_comes_is_next_though_others_still_wait_fo
 # -- whose turn it is between the pools
 
 
-def ends_one(pools: Pools, jobs: Sequence[Job]) -> None:
-    """The dispatched one of these jobs completes."""
-    job = next(seen for seen in map(pools.seen, jobs) if seen.reason == "dispatched")
-    run = pools.start(job, job.pool or "")
-    pools.cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
-
-
 @pytest.mark.parametrize("busy", [False, True], ids=["alone", "beside another"])
 def test_another_tenant_under_a_limit_of_its_own_takes_no_turn_from_this_one(pools: Pools, busy: bool) -> None:
     pools.slots("", 9)
@@ -117,9 +109,9 @@ def test_another_tenant_under_a_limit_of_its_own_takes_no_turn_from_this_one(poo
     others = [pools.submit("film", tenant_id="b") for _ in range(SOON + 2)]
     for _ in range(SOON):
         if busy:
-            ends_one(pools, others)
+            pools.end_first(others)
         if pools.seen(film).reason != "dispatched":
-            ends_one(pools, mine)
+            pools.end_first(mine)
     assert pools.why(film) == "dispatched", "each start of b in `default` makes it the turn of gpu, for a as well"
 
 
@@ -144,7 +136,7 @@ def test_a_job_of_another_tenant_that_starts_apart_takes_no_turn(pools: Pools) -
     mine += [pools.submit("heard", tenant_id="a") for _ in range(SOON + 1)]
     for _ in range(SOON):
         if pools.seen(film).reason != "dispatched":
-            ends_one(pools, mine)
+            pools.end_first(mine)
     assert pools.why(film) == "dispatched"
 
 
@@ -165,7 +157,7 @@ def test_a_lost_job_whose_tenant_is_at_its_limit_for_a_moment_keeps_its_place(po
     crowd = [pools.submit("heard", tenant_id=f"new{n}") for n in range(4)]
     pools.slots("gpu", 1)
     pools.cell.client.cancel(film.job_id)
-    ends_one(pools, crowd)
+    pools.end_first(crowd)
     assert pools.why(lost_one) == "dispatched", "newcomers are before it"
 
 

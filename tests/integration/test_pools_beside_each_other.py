@@ -50,14 +50,6 @@ def repaired(pools: Pools) -> None:
     store.rescue()
 
 
-def end_the_first(pools: Pools, jobs: list[Any]) -> None:
-    """The dispatched one of these jobs of `default` completes."""
-    job = next(one for one in jobs if pools.seen(one).reason == "dispatched")
-    run = pools.start(job, "")
-    pools.cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
-    jobs.remove(job)
-
-
 def batch(pools: Pools, pipeline: str, n: int) -> None:
     Batches(pools.cell.client).create(NewBatch([NewJob(pipeline=pipeline, tenant_id="acme")] * n, tenant_id="acme"))
 
@@ -75,7 +67,7 @@ def test_behind_a_border_a_tenant_gets_its_turn_of_a_full_pipeline(pools: Pools)
     pools.cell.store.advance(run.job_id, run.fence, "gpu", "next: gpu", stage="hear")
     for _ in range(SOON):
         if pools.seen(film).reason != "dispatched":
-            end_the_first(pools, backlog)
+            pools.end_first(backlog)
     assert pools.why(film) == "dispatched", "whatever comes to `default` goes first"
 
 
@@ -88,7 +80,7 @@ def test_the_oldest_job_of_a_tenant_at_its_limit_gets_its_turn_in_another_pool(p
     jobs += [pools.submit("film") for _ in range(6)]
     for _ in range(SOON):
         if pools.seen(heard).reason != "dispatched":
-            end_the_first(pools, jobs)
+            pools.end_first(jobs)
     assert pools.why(heard) == "dispatched"
 
 

@@ -329,6 +329,7 @@ end
 -- nobody is looked at twice (`stayed`); the rest have their turn in their lanes. Returns the same as next_job.
 local LOST_MOST = 100
 local LOST_STAY = 20
+-- An order is a time in microseconds: below this until 2046.
 local STAYS = 24e14
 local HINTED = 4e15
 local function next_lost(free)
