@@ -136,6 +136,12 @@ class Pipeline:
             return {}
         return {"pool": pool_after(self.stages, done) or None, "schema": FOR_PARTS if parts else FOR_POOLS}
 
+    def pool_from(self, stage: Stage, here: str) -> str:
+        """Where a job goes on with this stage: the pool of the first one from it on that is not to run anywhere; else that of the worker
+        that asks."""
+        following = pool_after(self.stages, self.stages.index(stage))
+        return here if following is None else following
+
     @property
     def border(self) -> int:
         """How many of its stages are before the last border between two pools; 0: there is none."""

@@ -8,6 +8,7 @@ import random
 import re
 import signal
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -62,9 +63,9 @@ class Deaths:
             self.at_random += 1
 
 
-def environment(per_cent: int) -> dict[str, str]:
+def environment(per_cent: int, places: Iterable[str] = PLACES) -> dict[str, str]:
     """Of a worker whose children die at each of the places, at each arrival with this chance."""
-    return {VARIABLE: ",".join(f"{place}=kill%{per_cent}" for place in PLACES)}
+    return {VARIABLE: ",".join(f"{place}=kill%{per_cent}" for place in places)}
 
 
 def check(stack: Stack, deaths: Deaths, job_ids: list[str]) -> None:

@@ -54,7 +54,7 @@ from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.runlog import capture
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.stage import Hop, Parked, PartsLost, RetryPolicy, Split, Stage, TooManyParked, pool_after
+from pipeline_jobs.stage import Hop, Parked, PartsLost, RetryPolicy, Split, Stage, TooManyParked
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.runs import FULL, Parts
 from pipeline_jobs.store.store import ClaimRefused, Store, Taker, Told
@@ -288,8 +288,7 @@ class _Attempt:
         """The job waits for a signal, without this process."""
         job, wait = self._job, pipeline.waits[context.stage]
         asks = unicode(wait.asks(context.data)[:MAX_ERROR])
-        following = pool_after(pipeline.stages, pipeline.stages.index(wait))
-        following = (job.pool or DEFAULT) if following is None else following
+        following = pipeline.pool_from(wait, job.pool or DEFAULT)
         if self._keeper:
             self._keeper.note()
         became = patiently(lambda: self._store.park(job.job_id, job.fence, wait.name, wait.timeout, wait.on_timeout, asks, following))
@@ -317,9 +316,9 @@ class _Attempt:
         span = (max(start, job.progress), end - (end - start) / 20)
         collect = stage.on_part_error == "collect"
         parts = Parts(stage.name, split.count, stage.window, stage.part_retry.max_attempts, stage.part_pool, collect, span)
-        following = pool_after(pipeline.stages, pipeline.stages.index(stage))
-        following = (job.pool or DEFAULT) if following is None else following
+        following = pipeline.pool_from(stage, job.pool or DEFAULT)
         became = patiently(lambda: self._store.split(job.job_id, job.fence, parts, split.text, following))
+        failpoints.reach("split.answered")
         self._discard()
         return gone_back(became, split.text)
 

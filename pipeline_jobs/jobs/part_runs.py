@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pipeline_jobs import failpoints
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import BadParameters, InvalidInput, LeaseLost, MachineFault, PublishError, StageError
 from pipeline_jobs.files.artifacts import ArtifactStore
@@ -120,6 +121,7 @@ class FanOut:
             self._write(first, page)
         if not rows:
             return stage.join(context, [])
+        failpoints.reach("split.asked")
         raise Split(context, stage, len(rows))
 
     def _write(self, first: int, rows: Sequence[tuple[str, Mapping[str, Path]]]) -> None:
@@ -128,6 +130,7 @@ class FanOut:
         blobs = ",".join(blob for _, files in rows for blob in files)
         if not patience.patiently(lambda: self._store.stage_parts(job.job_id, job.fence, first, [row for row, _ in rows], blobs)):
             raise LeaseLost
+        failpoints.reach("split.named")
         try:
             for blob, path in sources.items():
                 patience.patiently(partial(self._artifacts.put, path, blob_path(job.tenant_id, blob)), PublishError)

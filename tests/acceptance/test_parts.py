@@ -7,6 +7,9 @@ import signal
 from collections.abc import Callable
 
 from pipeline_jobs.states import JobStatus
+from tests import torn_parts
+from tests.kills import PATIENT, Deaths, environment
+from tests.kills_of_parts import ALL, check, keep_some_in_line
 from tests.part_bodies import HELD, MODULES
 from tests.pool_bodies import began
 from tests.stack import Stack
@@ -15,6 +18,8 @@ from tests.waiting import until
 MakeStack = Callable[..., Stack]
 #: Found lost soon after its worker was killed.
 QUICK = {"lease_seconds": 4.0, "announce_seconds": 0.5, "rescue_seconds": 0.5}
+#: Of children whose jobs run in parts.
+KILLS = 15
 
 
 def test_a_killed_worker_repeats_its_part_only(make_stack: MakeStack) -> None:
@@ -42,3 +47,18 @@ def test_a_killed_worker_repeats_its_part_only(make_stack: MakeStack) -> None:
     assert sorted(runs()) == sorted(
         [("cut", "cpu"), *((f"part {number}", "gpu") for number in range(3)), (f"part {HELD}", "gpu2"), ("join", "cpu"), ("tell", "cpu")]
     )
+
+
+def test_children_that_are_killed_between_cut_parts_and_join_repeat_one_run_each(make_stack: MakeStack) -> None:
+    """The long form is tests/heavy/bar_part_kills.py."""
+    stack = make_stack(modules=torn_parts.MODULES, max_concurrent_jobs=100, **PATIENT)
+    stack.maintenance()
+    deaths, jobs = Deaths(stack, "mortal"), list[str]()
+    worker = stack.worker("mortal", "-c", "3", slots=None, **environment(per_cent=4, places=ALL))
+    while deaths.count < KILLS:
+        before = deaths.count
+        keep_some_in_line(stack, jobs)
+        if deaths.at_random < KILLS / 5:
+            deaths.kill_one(worker.pid, pause_ms=100 * (deaths.at_random % 2))
+        until(lambda before=before: keep_some_in_line(stack, jobs) or deaths.count > before, "a death")
+    check(stack, deaths, jobs)

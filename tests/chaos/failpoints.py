@@ -36,8 +36,9 @@ PLACES = {
 ANYBODY = "rescue.midway=kill@1"
 #: What `failpoints.reach` says last.
 DIED = re.compile(rf"{LAST_WORD}(\S+)")
-#: A job of the chaos run has no webhook: senders die in tests/acceptance/test_webhooks.py. Around claim and finish children die in
-#: tests/acceptance/test_job_loop.py, and movers into the history in tests/heavy/bar_history.py.
+#: A job of the chaos run has no webhook: senders die in tests/acceptance/test_webhooks.py. Children die around claim and finish in
+#: tests/acceptance/test_job_loop.py and around a split in test_parts.py beside it, movers into the history in
+#: tests/heavy/bar_history.py.
 ELSEWHERE = {
     "webhook.after_take",
     "webhook.after_post",
@@ -45,6 +46,9 @@ ELSEWHERE = {
     "claim.answered",
     "finish.asked",
     "finish.answered",
+    "split.named",
+    "split.asked",
+    "split.answered",
     "history.before_mark",
 }
 #: Only where the broker is not the store is there anything between a submit's record and its hint.

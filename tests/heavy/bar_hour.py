@@ -50,7 +50,7 @@ def scenes() -> Iterator[Picture]:
             yield np.roll(outline, 3 * number, axis=(0, 1)) + np.roll(grain, 37 * number, axis=0)
 
 
-def film(path: Path, sound: Samples) -> Path:
+def film(path: Path, sound: Samples, seconds: float = SECONDS) -> Path:
     """Both tracks are encoded once, and their packets written again and again until the film is long enough."""
     once = path.with_name("once.mp4")
     with av.open(str(once), "w") as output:
@@ -72,7 +72,7 @@ def film(path: Path, sound: Samples) -> Path:
         lengths = [float(SCENE), len(sound) / RATE]
         tracks = [_again(*of) for of in zip(sources, streams, lengths, strict=True)]
         waiting = [next(track) for track in tracks]
-        while min(at for at, _ in waiting) < SECONDS:
+        while min(at for at, _ in waiting) < seconds:
             number = min((0, 1), key=lambda one: waiting[one][0])
             packet = waiting[number][1]
             packet.stream = targets[number]

@@ -13,6 +13,7 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.executor import Executor, Outcome
 from pipeline_jobs.pipelines import Map, NoParams, Part, Pipeline, Stage
 from tests.integration.conftest import Cell
+from tests.integration.recount import parts_left
 
 #: The worker of each pool, and its queue.
 WORKERS = {"": "c1", "gpu": "g1"}
@@ -108,8 +109,4 @@ class Parted:
 
     def left(self) -> list[str]:
         """Keys of parts that are in the store."""
-        keys, client = self.cell.store.keys, self.cell.store.client
-        families = [keys(name, "*") for name in ("parts", "open_parts", "parts_blobs")]
-        families += [keys("job", "*~*"), keys("tenant_status", "*", "part_*"), keys("logs", "*~*"), keys("events", "*~*")]
-        found = [key for pattern in families for key in client.scan_iter(pattern)]
-        return found + [name for name in ("splitting", "ended_splits") if client.exists(keys(name))]
+        return parts_left(self.cell.store)

@@ -15,6 +15,15 @@ from tests.integration.snapshot import Snapshot
 REMEMBERED_BYTES = 220
 
 
+def parts_left(store: Store) -> list[str]:
+    """Keys of parts, and of splits that are not over."""
+    keys, client = store.keys, store.client
+    families = [keys(name, "*") for name in ("parts", "open_parts", "parts_blobs")]
+    families += [keys("job", "*~*"), keys("tenant_status", "*", "part_*"), keys("logs", "*~*"), keys("events", "*~*")]
+    found = [key for pattern in families for key in client.scan_iter(pattern)]
+    return found + [name for name in ("splitting", "ended_splits") if client.exists(keys(name))]
+
+
 def differences(store: Store) -> list[str]:
     """What does not agree with the records; empty when all is well."""
     seen, keys = Snapshot(store), store.keys
