@@ -1,5 +1,5 @@
-"""Flows, bar 3: a second job with the same source takes at most a tenth of the first one's time. A changed parameter runs again, and the same
-source in another workspace, in as long a time as if nobody had it.
+"""Flows, bar 3: a second job with the same source takes at most a tenth of the first one's time. A changed parameter runs again, and the
+same source in another workspace, in as long a time as if nobody had it.
 
 `python -m pytest -s tests/heavy/bar_reuse.py` (FILM_MINUTES=1 for a shorter film, whose times are told and not held); needs flite.
 """
