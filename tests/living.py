@@ -39,9 +39,10 @@ def command_of(pid: int) -> str:
 
 
 def lives(process: psutil.Process) -> bool:
-    """False also for one that has ended and that nobody has asked for."""
+    """False also for one that has ended and that nobody has asked for. One of which only the first thread has ended still has its files:
+    what another process sends would reach it."""
     with suppress(psutil.NoSuchProcess):
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
+        return bool(process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     return False
 
 

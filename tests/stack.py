@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -166,11 +167,13 @@ class Stack:
 
         Afterwards nobody waits for messages any more: the last child of a worker that lives has its connection, from which the server would
         give it the next test's first hint.
+        Some may have ended before, and their children live on: those take jobs and send events, too.
         """
-        killed = [process for process in self._processes if process.poll() is None]
-        for process in killed:
-            os.killpg(process.pid, signal.SIGKILL)
-        for process in killed:
+        self.reap()
+        for process in filter(lambda one: group_lives(one.pid), self._processes):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        for process in self._processes:
             process.wait()
             until(lambda process=process: not group_lives(process.pid), "what it has started to be gone")
 

