@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import NamedTuple
 
 from pipeline_jobs.media.sentences import sentences
@@ -79,7 +79,8 @@ def _halved(text: str) -> Iterator[str]:
     while len(words) > 1 and not fits(" ".join(words)):
         ends = list(accumulate((len(word) + 1 for word in words), initial=-1))[1:]
         aim = ends[-1] / math.ceil(ends[-1] / AIM)
-        at = max(range(1, len(words)), key=lambda n: (CLAUSE if words[n - 1][-1] in ",;:.!?" else 0) - abs(ends[n - 1] - aim))
+        possible = takewhile(lambda n: n == 1 or fits(" ".join(words[:n])), range(1, len(words)))  # noqa: B023 - within this turn
+        at = max(possible, key=lambda n: (CLAUSE if words[n - 1][-1] in ",;:.!?" else 0) - abs(ends[n - 1] - aim))
         yield " ".join(words[:at])
         words = words[at:]
     yield " ".join(words)

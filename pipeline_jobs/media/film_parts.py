@@ -128,9 +128,9 @@ def sound(context: JobContext) -> dict[str, Any]:
         for packet in job.packets(audio):
             for frame in job.decode(packet):
                 if isinstance(frame, AudioFrame):
+                    job.reached(frame, origin)
                     speech.take(frame)
                     made.take(frame)
-                    job.reached(frame, origin)
         speech.finish()
         made.finish()
     context.span = context.span[1], end

@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import MediaDamaged, MediaTooLarge
 from pipeline_jobs.media.container import THREADS, damaged_by_ffmpeg, open_media, picture_of, sound_of
+from pipeline_jobs.media.steady_sound import SteadySound
 
 SPEECH = "speech.wav"
 #: What speech models take: samples a second, one channel, 16 bits.
@@ -179,6 +180,7 @@ class Speech:
         self.start = 0.0
         self._origin = origin
         self._resampler = _Resampler("s16", "mono", SPEECH_RATE)
+        self._steady = SteadySound(SPEECH_RATE, origin)
         self._wav = wav
         self._wav.setnchannels(1)
         self._wav.setsampwidth(2)
@@ -188,8 +190,9 @@ class Speech:
         if self.samples == 0 and frame is not None and frame.pts is not None and frame.time_base is not None:
             self.start = max(float(frame.pts * frame.time_base - self._origin), 0.0)
         for part in self._resampler.take(frame):
-            self._wav.writeframesraw(bytes(part.planes[0])[: part.samples * 2])
-            self.samples += part.samples
+            for piece in self._steady.take(part):
+                self._wav.writeframesraw(bytes(piece.planes[0])[: piece.samples * 2])
+                self.samples += piece.samples
 
     def finish(self) -> None:
         self.take(None)
@@ -204,15 +207,14 @@ class Sound:
         self._stream = output.add_stream("aac", rate=RATE, layout=layout)
         self._stream.bit_rate = 96_000 if layout == "mono" else 128_000
         self._resampler = _Resampler("fltp", layout, RATE)
-        self._origin = origin
+        self._steady = SteadySound(RATE, origin)
         #: When the first packet is due, in seconds of the film.
         self.first: Fraction | None = None
 
     def take(self, frame: AudioFrame | None) -> None:
         for part in self._resampler.take(frame):
-            if part.pts is not None and part.time_base is not None:
-                part.pts -= round(self._origin / part.time_base)
-            self._encode(part)
+            for piece in self._steady.take(part):
+                self._encode(piece)
 
     def finish(self) -> None:
         self.take(None)

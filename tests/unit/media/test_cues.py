@@ -40,6 +40,11 @@ def test_an_endless_word_is_shown_as_it_is() -> None:
     assert cut("x" * 200, [(0, 1)]) == [Cue(0, 1, "x" * 200)]
 
 
+def test_a_part_that_ends_with_a_clause_is_a_caption_too() -> None:
+    text = "a aa aa aa aa? aaa aaaa aaaaaa aaaaaaaaaaaa aaaaaaa aaaaaaaaaa aaaaaaaaaa? aaaaaaaaaaaa aaaaaaaaaaaa aa aaaa"
+    assert all(fits(cue.text) for cue in cut(text, [(0, 1)]))
+
+
 WORDS = st.lists(st.from_regex(r"[a-z]{1,12}[,.?]?", fullmatch=True), min_size=1, max_size=120).map(" ".join)
 STEPS = st.lists(st.tuples(st.floats(0.3, 8), st.floats(0.1, 2)), min_size=1, max_size=12)
 
