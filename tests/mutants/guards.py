@@ -110,6 +110,7 @@ SHARES = "tests/unit/web/test_shares.py"
 AUTH = "tests/integration/web/test_auth.py"
 BOUNDS = "tests/integration/web/test_body_bounds.py"
 PAGE = "tests/integration/web/test_ui.py"
+STEADY = "tests/unit/media/test_steady_sound.py"
 SPEED, WORD_TIMES = "tests/unit/media/test_speed.py", "tests/unit/media/test_word_times.py"
 LAST = "tests/integration/test_reserved_slots.py"
 DISK = "tests/unit/test_disk.py"
@@ -3123,6 +3124,22 @@ GUARDS = (
     _py("media/site_child", "no film with a hole", '        "skip_unavailable_fragments": False,\n', "", SITE),
     _py("media/site_child", "addresses of the public", "            self.policy.check_address(ip_address", "            (ip_address", SITE),
     _py("media/word_times", "words have their times", "if len(texts) > 1 else []", "if False else []", WORD_TIMES),
+    _py(
+        "media/steady_sound",
+        "a hole is silence",
+        "            yield from self._silence(part, missing)",
+        "            self._due = at",
+        STEADY,
+    ),
+    _py("media/steady_sound", "nothing twice", "            part = _tail(part, -missing)", "            self._due = at", STEADY),
+    _py(
+        "media/steady_sound",
+        "rounded times are left",
+        "missing > ROUNDED * self._rate:\n            yield",
+        "missing > 0:\n            yield",
+        STEADY,
+    ),
+    _py("media/cues", "a part of a sentence is a caption", "n == 1 or fits(", "n == 1 or str(", "tests/unit/media/test_cues.py"),
     _py(
         "media/transcribe",
         "whatever way numbers are written",
