@@ -198,6 +198,12 @@ class Stack:
 
         return until(reached, f"{job_id} to be {statuses}", seconds)
 
+    def result(self, job: Job) -> Any:
+        """All that a job gave: the record has the beginning only of what is large."""
+        if job.result_ref is None:
+            return job.result["data"]
+        return json.loads((self.settings.data_dir / "artifacts" / job.result_ref).read_text("utf-8"))["data"]
+
     def cancel_all(self) -> None:
         """Cancel what a test that shares this stack has left, and wait until none of it runs."""
         for job in self.client.list(JobQuery(statuses=(JobStatus.QUEUED, JobStatus.RUNNING), limit=100)).items:

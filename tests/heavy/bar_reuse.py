@@ -57,7 +57,7 @@ def test_a_second_job_with_the_same_source_takes_a_tenth_of_the_time(make_stack:
     assert (none, given, nothing) == ([], [name for name in SHARED if name in given], [])
     assert {"transcode", "transcribe"} <= set(given)
     assert "transcode" not in less
-    assert again.result["data"]["transcript"] == whole.result["data"]["transcript"]
+    assert stack.result(again)["transcript"] == stack.result(whole)["transcript"]
     assert again.result["cached"] is True
     assert second / first <= SHARE or MINUTES < 5
     assert elsewhere / first >= STRANGERS or MINUTES < 5
