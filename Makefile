@@ -88,7 +88,7 @@ quality: $(QUALITY_STAMP)  ## how good transcripts are: the fixed set into docs/
 	$(QUALITY_PY) -m tests.quality $(if $(HOUR),--hour) $(if $(KEEP),--keep "$(KEEP)") $(if $(ONLY),--only "$(ONLY)",--write)
 
 docker-test: $(TEST_STAMP)  ## build the image, start the compose file, five SIGKILLs, restarts (as root; stand-ins where no image can be pulled)
-	$(PY) -m pytest -s tests/docker/bar_docker.py
+	$(PY) -m pytest -s tests/docker/bar_docker.py tests/docker/bar_celery_nodes.py
 
 chart: $(TEST_STAMP) $(CHART_STAMP)  ## the Helm chart: lint, schema, what it renders against two versions of Kubernetes (350 MB of tools)
 	$(PY) -m pytest tests/chart/bar_chart.py
