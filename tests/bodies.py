@@ -5,6 +5,7 @@ A body that takes so many seconds races with whatever the test does meanwhile. T
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,3 +98,11 @@ def add(context: JobContext) -> Mapping[str, Any]:
 ADDS = register(
     Pipeline("adds", (Stage("add", add),), params=AddsParams, needs_url=False, description="Counts what is before it in its workflow.")
 )
+
+
+def threads(context: JobContext) -> Mapping[str, Any]:
+    """How many threads libraries are told to use in a job."""
+    return {"threads": os.environ.get("OMP_NUM_THREADS")}
+
+
+THREADS = register(Pipeline("threads", (Stage("threads", threads),), needs_url=False, description="Tells how many threads a job may use."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +26,8 @@ CONTAINERS = (
 #: The usual order of so many channels.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
-#: Threads of a decoder or encoder: several jobs share the machine.
-THREADS = 2
+#: Threads of a decoder or encoder: as many as the worker's slot has cores (`worker/cores.py`), two at most, for each takes memory.
+THREADS = 1 if os.environ.get("OMP_NUM_THREADS") == "1" else 2
 
 
 @contextmanager

@@ -28,9 +28,6 @@ from pipeline_jobs.media.transcode import SPEECH, Like, Pass, Picture, Sound, Sp
 
 #: What a part writes.
 PICTURE, SOUND, SPOKEN = "picture.mp4", "sound.m4a", "spoken.json"
-#: Threads of a part's decoder, and of its encoder: other slots have other parts meanwhile. Two parts of two threads each took 1.13 times as
-#: long on two cores as two of one.
-PART_THREADS = 1
 #: Of the part of the sound: how much of it is transcoding; then somebody listens for speech.
 TRANSCODING = 0.4
 
@@ -93,9 +90,9 @@ def picture(context: JobContext) -> dict[str, Any]:
             raise MediaDamaged
         output = stack.enter_context(av.open(str(context.workdir / PICTURE), "w", format="mp4"))
         origin = _begins(context, path) - begin
-        made = Picture(output, _read_like(about["like"]), lines, origin, about["rotation"], PART_THREADS)
+        made = Picture(output, _read_like(about["like"]), lines, origin, about["rotation"])
         job = Pass(context, source, about["seconds"], path.stat().st_size, float(begin))
-        for packet in job.packets(None, video, threads=PART_THREADS):
+        for packet in job.packets(None, video):
             for frame in job.decode(packet):
                 if isinstance(frame, VideoFrame):
                     # Before: a picture that need not be made smaller is given another time.

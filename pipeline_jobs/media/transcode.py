@@ -101,11 +101,11 @@ class Pass:
         self.good = self.bad = 0
         self._told = 0.0
 
-    def packets(self, *chosen: AudioStream | VideoStream | None, threads: int = THREADS) -> Iterator[Packet[Any]]:
+    def packets(self, *chosen: AudioStream | VideoStream | None) -> Iterator[Packet[Any]]:
         """The packets in file order, at the end of each stream an empty one that flushes its decoder."""
         streams = [stream for stream in chosen if stream is not None]
         for stream in streams:
-            stream.codec_context.thread_count = threads
+            stream.codec_context.thread_count = THREADS
             stream.codec_context.thread_type = "AUTO"
         for packet in self.source.demux(*streams):
             self._tell(packet)
@@ -253,18 +253,13 @@ class Like:
 
 
 def add_picture(
-    output: OutputContainer,
-    source: VideoStream | Like,
-    size: tuple[int, int],
-    rotation: int,
-    options: dict[str, str],
-    threads: int = THREADS,
+    output: OutputContainer, source: VideoStream | Like, size: tuple[int, int], rotation: int, options: dict[str, str]
 ) -> VideoStream:
     """A stream of H.264 for pictures of `source`. The muxer opens all encoders at the first packet of any, so all is set here."""
     stream = output.add_stream("libx264", rate=source.average_rate or 25, options=options)
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
-    stream.codec_context.thread_count = threads
+    stream.codec_context.thread_count = THREADS
     if source.time_base is not None:
         stream.codec_context.time_base = source.time_base
     if source.sample_aspect_ratio:
@@ -277,9 +272,7 @@ def add_picture(
 class Picture:
     """The published picture: scaled down if the source is larger; a turned film stays turned by its header, as players expect."""
 
-    def __init__(
-        self, output: OutputContainer, source: VideoStream | Like, lines: int, origin: Fraction, rotation: int, threads: int = THREADS
-    ) -> None:
+    def __init__(self, output: OutputContainer, source: VideoStream | Like, lines: int, origin: Fraction, rotation: int) -> None:
         scale = min(1.0, lines / min(source.width, source.height))
         self.width, self.height = even(source.width * scale), even(source.height * scale)
         self._output = output
@@ -289,7 +282,7 @@ class Picture:
         self.first: Fraction | None = None
         self.count = 0
         self._keys = KeyFrames()
-        self._stream = add_picture(output, source, (self.width, self.height), rotation, VIDEO_OPTIONS, threads)
+        self._stream = add_picture(output, source, (self.width, self.height), rotation, VIDEO_OPTIONS)
 
     def take(self, frame: VideoFrame) -> None:
         if frame.pts is None or frame.time_base is None:

@@ -19,6 +19,7 @@ from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.jobs.moved import Moved
 from pipeline_jobs.jobs.pipeline_limits import declare_max_concurrent_jobs
+from pipeline_jobs.worker import cores
 from pipeline_jobs.worker.hints import JOB_TASK, takes_jobs
 from pipeline_jobs.worker.prefork import TaskPool
 from pipeline_jobs.worker.request import JobRequest, LostRun
@@ -304,6 +305,7 @@ class LeaseKeeperStep(bootsteps.StartStopStep):
             worker.app.seats = Seats()
             # Its children send them: each job's own, whether or not a message brought it.
             worker.app.tasks[JOB_TASK].send_events = False
+        cores.share_out(worker.max_concurrency)
         worker.app.keeper = keeper = LeaseKeeper(worker)
         return keeper
 

@@ -14,8 +14,10 @@ from celery.exceptions import TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.worker import cores
 from pipeline_jobs.worker.result import JobFailed
 from tests.acceptance.conftest import SHORT_LEASE
+from tests.bodies import THREADS
 from tests.integration.recount import differences
 from tests.living import children
 from tests.stack import Stack
@@ -111,6 +113,14 @@ def test_a_worker_started_without_flags_takes_its_slots_from_the_setting_and_con
     assert jobs == "jobs"
     assert of_class.startswith("jobs.")
     assert stack.inspect("stats")["autoscaler"]["max"] == 7
+
+
+def test_a_job_may_use_the_threads_of_its_slot(make_stack: MakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(cores.VARIABLE, raising=False)
+    stack = make_stack()
+    stack.worker("jobs", "--autoscale=1000,1")
+    told = stack.until_status(stack.submit(pipeline=THREADS.name).job_id, JobStatus.COMPLETED)
+    assert told.result["data"] == {"threads": "1"}
 
 
 @pytest.mark.parametrize("how", ["client", "celery revoke", "celery terminate", "celery terminate SIGKILL"])
