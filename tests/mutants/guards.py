@@ -53,6 +53,7 @@ MEMORY = "tests/integration/test_memory.py"
 HISTORY, HISTORY_API = "tests/integration/test_history.py", "tests/integration/web/test_history_api.py"
 REUSE = "tests/integration/test_reuse.py"
 PARKING, JOB_SIGNALS = "tests/integration/test_parking.py", "tests/integration/web/test_job_signals.py"
+CANNOT_ASK = "tests/integration/test_waits_that_cannot_ask.py"
 TRIES = "tests/unit/test_stage_tries.py"
 EXECUTOR = "tests/integration/test_executor.py"
 FORMER = "tests/integration/web/test_former_names.py"
@@ -3528,6 +3529,7 @@ GUARDS = (
     _py(
         "operation/maintenance", "a full server lets go", " or share is not None:\n            return 0", ":\n            return 0", HISTORY
     ),
+    _py("jobs/stage_runs", "a wait asks while its mistakes are the job's", "parked.asks = _asked(stage, context)", "pass", CANNOT_ASK),
     _py("runlog/masking", "links of signals", "sig|link|token", "sig|token", RUN_LOG),
     _py("history/rows", "secrets stay", '_LEFT_OUT = {"webhook": None, ', "_LEFT_OUT = {", HISTORY),
     _py("runlog/secret_params", "secret params stay", " if name not in infos or not is_secret(infos[name])}", "}", HISTORY),
