@@ -53,6 +53,7 @@ MEMORY = "tests/integration/test_memory.py"
 HISTORY, HISTORY_API = "tests/integration/test_history.py", "tests/integration/web/test_history_api.py"
 REUSE = "tests/integration/test_reuse.py"
 PARKING, JOB_SIGNALS = "tests/integration/test_parking.py", "tests/integration/web/test_job_signals.py"
+PART_SLOTS = "tests/integration/test_slots_of_parts.py"
 CANNOT_ASK = "tests/integration/test_waits_that_cannot_ask.py"
 TRIES = "tests/unit/test_stage_tries.py"
 EXECUTOR = "tests/integration/test_executor.py"
@@ -3531,6 +3532,15 @@ GUARDS = (
     ),
     _py("jobs/stage_runs", "a wait asks while its mistakes are the job's", "parked.asks = _asked(stage, context)", "pass", CANNOT_ASK),
     _py("runlog/masking", "links of signals", "sig|link|token", "sig|token", RUN_LOG),
+    _lua("lib/parts", "slots of parts are their job's", "  note_slots_of_part(job, used + (kept[3] or 0))\n", "", PART_SLOTS),
+    _lua("lib/parts", "slots of a part's earlier runs, too", "used + (kept[3] or 0))", "used)", PART_SLOTS),
+    _lua(
+        "lib/parts",
+        "the job may be gone, or another",
+        "if HISTORY == 0 or redis.call('HGET', K.job(job.part_of), 'order') ~= job.order then",
+        "if HISTORY == 0 then",
+        PART_SLOTS,
+    ),
     _py("history/rows", "secrets stay", '_LEFT_OUT = {"webhook": None, ', "_LEFT_OUT = {", HISTORY),
     _py("runlog/secret_params", "secret params stay", " if name not in infos or not is_secret(infos[name])}", "}", HISTORY),
     _py("runlog/secret_params", "either mark is enough", ' or extra.get("writeOnly") is True', "", HISTORY),
