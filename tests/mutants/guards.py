@@ -54,6 +54,7 @@ HISTORY, HISTORY_API = "tests/integration/test_history.py", "tests/integration/w
 REUSE = "tests/integration/test_reuse.py"
 PARKING, JOB_SIGNALS = "tests/integration/test_parking.py", "tests/integration/web/test_job_signals.py"
 PART_SLOTS = "tests/integration/test_slots_of_parts.py"
+TWO_RETRIES = "tests/integration/test_workflows_retried_twice.py"
 CANNOT_ASK = "tests/integration/test_waits_that_cannot_ask.py"
 TRIES = "tests/unit/test_stage_tries.py"
 EXECUTOR = "tests/integration/test_executor.py"
@@ -3541,6 +3542,15 @@ GUARDS = (
         "if HISTORY == 0 then",
         PART_SLOTS,
     ),
+    _lua("submit_batch", "retries side by side are all known", "'needed_by', id .. live_retries(other))", "'needed_by', id)", TWO_RETRIES),
+    _lua(
+        "lib/batches",
+        "retries that have ended are forgotten",
+        "if known[1] and not known[2] then live,",
+        "if known[1] then live,",
+        TWO_RETRIES,
+    ),
+    _lua("lib/batches", "so many retries", "    if most == 0 then break end\n", "", TWO_RETRIES),
     _py("history/rows", "secrets stay", '_LEFT_OUT = {"webhook": None, ', "_LEFT_OUT = {", HISTORY),
     _py("runlog/secret_params", "secret params stay", " if name not in infos or not is_secret(infos[name])}", "}", HISTORY),
     _py("runlog/secret_params", "either mark is enough", ' or extra.get("writeOnly") is True', "", HISTORY),
