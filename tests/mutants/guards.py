@@ -55,6 +55,7 @@ REUSE = "tests/integration/test_reuse.py"
 PARKING, JOB_SIGNALS = "tests/integration/test_parking.py", "tests/integration/web/test_job_signals.py"
 PART_SLOTS = "tests/integration/test_slots_of_parts.py"
 TWO_RETRIES = "tests/integration/test_workflows_retried_twice.py"
+SECRET_PARAMS = "tests/unit/test_secret_params.py"
 CANNOT_ASK = "tests/integration/test_waits_that_cannot_ask.py"
 TRIES = "tests/unit/test_stage_tries.py"
 EXECUTOR = "tests/integration/test_executor.py"
@@ -3552,7 +3553,15 @@ GUARDS = (
     ),
     _lua("lib/batches", "so many retries", "    if most == 0 then break end\n", "", TWO_RETRIES),
     _py("history/rows", "secrets stay", '_LEFT_OUT = {"webhook": None, ', "_LEFT_OUT = {", HISTORY),
-    _py("runlog/secret_params", "secret params stay", " if name not in infos or not is_secret(infos[name])}", "}", HISTORY),
+    _py("runlog/secret_params", "secret params stay", "shown.items() if value is not _GONE}", "values.items()}", HISTORY),
+    _py(
+        "runlog/secret_params",
+        "by whatever name",
+        "for name in (field, one.alias, one.serialization_alias) if name}",
+        "for name in (field,)}",
+        SECRET_PARAMS,
+    ),
+    _py("runlog/secret_params", "models in dicts", "_shown(inner[-1], one, found) for name", "one for name", SECRET_PARAMS),
     _py("runlog/secret_params", "either mark is enough", ' or extra.get("writeOnly") is True', "", HISTORY),
     _py("web/api/history", "an export has its turn until it is sent", "turn = held.pop_all()", "turn = ExitStack()", HISTORY_API),
     _py("history/analytics", "no formula", 'return f"\'{value}" if isinstance(value, str) and', "return value if False and", HISTORY),
