@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -161,6 +162,17 @@ def test_a_line_is_harmless_to_a_terminal_and_not_too_long(log: RunLog) -> None:
 )
 def test_secrets_are_masked(text: str, shown: str) -> None:
     assert Mask(["p/w?d", "x"])(text) == shown
+
+
+def test_a_secret_of_several_lines_is_masked_however_it_is_printed() -> None:
+    key = "-----BEGIN KEY-----\n  bm90IGEga2V5\n" + "c2VjcmV0IQ==\n" * 3 + "-----END KEY-----\n"
+    log = RunLog(mask=Mask([key, 'hunt"er\\2']))
+    with captured(log):
+        print(key)
+        print({"key": key, "password": 'hunt"er\\2'})
+        print(json.dumps([key, 'hunt"er\\2']))
+    assert not any(part in log.lines() for part in ("bm90IGEga2V5", "c2VjcmV0", "hunt", "er\\2")), log.lines()
+    assert Mask(["yes it is\nno\nof course"])("no yes") == "no yes", "a short line may be part of anything"
 
 
 def test_a_secret_is_masked_in_each_way_to_say_something(tmp_path: Path) -> None:
