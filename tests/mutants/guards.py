@@ -56,6 +56,7 @@ PARKING, JOB_SIGNALS = "tests/integration/test_parking.py", "tests/integration/w
 PART_SLOTS = "tests/integration/test_slots_of_parts.py"
 TWO_RETRIES = "tests/integration/test_workflows_retried_twice.py"
 SECRET_PARAMS = "tests/unit/test_secret_params.py"
+EARLY = "tests/integration/test_reuse_and_signals.py"
 CANNOT_ASK = "tests/integration/test_waits_that_cannot_ask.py"
 TRIES = "tests/unit/test_stage_tries.py"
 EXECUTOR = "tests/integration/test_executor.py"
@@ -1418,9 +1419,9 @@ GUARDS = (
     ),
     _py("operation/maintenance", "a disk without room keeps none", "return 0.0 if self.artifacts.lacks_room() else", "return", REUSE),
     _py("jobs/reuse", "the version", "self._pipeline.name, stage.name, version,", "self._pipeline.name, stage.name,", REUSE),
-    _py("jobs/reuse", "the parameters", "_sorted(params), list(given)]", "list(given)]", REUSE),
+    _py("jobs/reuse", "the parameters", "in_order(params), list(given)]", "list(given)]", REUSE),
     _py("jobs/reuse", "the quality", "self._job.quality, ", "", REUSE),
-    _py("jobs/reuse", "all that was given before", "_sorted(params), list(given)]", "_sorted(params), list(given)[-1:]]", REUSE),
+    _py("jobs/reuse", "all that was given before", "in_order(params), list(given)]", "in_order(params), list(given)[-1:]]", REUSE),
     _py("jobs/reuse", "what is at a url", "if place == 0 and self._job.url is not None:", "if False:", REUSE),
     _py("jobs/reuse", "the switch of a job", "stage.version and self._job.reuse and self.most", "stage.version and self.most", REUSE),
     _py("jobs/reuse", "a retry from a stage on", "return self._places[stage.name] < since", "return True", REUSE),
@@ -3552,6 +3553,25 @@ GUARDS = (
         TWO_RETRIES,
     ),
     _lua("lib/batches", "so many retries", "    if most == 0 then break end\n", "", TWO_RETRIES),
+    _py("jobs/reuse", "a signal that came early", "        if early:\n", "        if False:\n", EARLY),
+    _py("jobs/signals", "the order of members does not matter", "dumps(in_order(json.loads(dumps(payload))))", "dumps(payload)", PARKING),
+    _py("jobs/signals", "only text that the store takes", "    if unicode(text) != text:\n", "    if False:\n", PARKING),
+    _py(
+        "web/http/streams",
+        "the place at the end is told",
+        "is not End.COMPLETE or self._follower.place <= self._told:",
+        "is not None:",
+        WEB_LOGS,
+    ),
+    _py("web/api/workflows", "no stream of what is no more", "    if batch.completed_at is not None:\n", "    if False:\n", FLOWS_API),
+    _py(
+        "runlog/masking",
+        "a secret of several lines",
+        "known = whole | {line for line in lines if len(line) >= SHORTEST_LINE}",
+        "known = whole",
+        RUN_LOG,
+    ),
+    _py("runlog/masking", "a secret in JSON", ", json.dumps(value)[1:-1], repr(value)[1:-1])}", ",)}", RUN_LOG),
     _py("history/rows", "secrets stay", '_LEFT_OUT = {"webhook": None, ', "_LEFT_OUT = {", HISTORY),
     _py("runlog/secret_params", "secret params stay", "shown.items() if value is not _GONE}", "values.items()}", HISTORY),
     _py(
