@@ -3571,6 +3571,8 @@ GUARDS = (
         "known = whole",
         RUN_LOG,
     ),
+    _py("runlog/capture", "no secret is printed on", "text if run is None else run.log.masked(text)", "text", RUN_LOG),
+    _py("runlog/capture", "no secret is logged on", "            record.msg, record.args = masked, None\n", "            pass\n", RUN_LOG),
     _py("runlog/masking", "a secret in JSON", ", json.dumps(value)[1:-1], repr(value)[1:-1])}", ",)}", RUN_LOG),
     _py("history/rows", "secrets stay", '_LEFT_OUT = {"webhook": None, ', "_LEFT_OUT = {", HISTORY),
     _py("runlog/secret_params", "secret params stay", "shown.items() if value is not _GONE}", "values.items()}", HISTORY),
