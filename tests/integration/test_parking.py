@@ -176,11 +176,6 @@ def test_the_same_payload_is_the_same_in_whatever_order_it_is_written(world: Wor
         world.signal(job, {"by": {"of": [{"y": 1, "x": 2}], "name": "ann"}, "approved": True})
 
 
-def test_a_payload_that_the_store_cannot_take_is_refused(world: World) -> None:
-    with pytest.raises(InvalidInput, match="Unicode"):
-        world.signal(world.submit(), {"note": "\ud800"})
-
-
 def test_a_wait_that_is_over_fails_the_job(world: World) -> None:
     job = world.parked()
     world.let_the_wait_end(job)

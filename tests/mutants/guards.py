@@ -3555,7 +3555,6 @@ GUARDS = (
     _lua("lib/batches", "so many retries", "    if most == 0 then break end\n", "", TWO_RETRIES),
     _py("jobs/reuse", "a signal that came early", "        if early:\n", "        if False:\n", EARLY),
     _py("jobs/signals", "the order of members does not matter", "dumps(in_order(json.loads(dumps(payload))))", "dumps(payload)", PARKING),
-    _py("jobs/signals", "only text that the store takes", "    if unicode(text) != text:\n", "    if False:\n", PARKING),
     _py(
         "web/http/streams",
         "the place at the end is told",
