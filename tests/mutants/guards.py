@@ -57,6 +57,7 @@ PART_SLOTS = "tests/integration/test_slots_of_parts.py"
 TWO_RETRIES = "tests/integration/test_workflows_retried_twice.py"
 SECRET_PARAMS = "tests/unit/test_secret_params.py"
 EARLY = "tests/integration/test_reuse_and_signals.py"
+EVERY_RUN = "tests/integration/test_usage_of_every_run.py"
 CANNOT_ASK = "tests/integration/test_waits_that_cannot_ask.py"
 TRIES = "tests/unit/test_stage_tries.py"
 EXECUTOR = "tests/integration/test_executor.py"
@@ -459,7 +460,7 @@ GUARDS = (
     _lua("lib/reasons", "nobody serves the pool", "POOL == '' and 'no_worker' or 'no_worker_for_pool'", "'no_worker'", POOLS),
     _lua("lib/usage", "a day begun by an end goes", "if first then redis.call('EXPIRE', day, 34560000) end", "", STORE),
     _lua("advance", "a cancel ends it at the border", "if job.cancel_requested or job.deadline_passed then", "if false then", BORDERS),
-    _lua("advance", "a segment is used time", "record_usage(job, nil, used)\n", "", BORDERS),
+    _lua("lib/requeueing", "a segment is used time", "    record_usage(job, nil, used)\n", "", EVERY_RUN, BORDERS),
     _lua("park", "it goes on in the pool of the stage behind", "'signal', message, pool)", "'signal', message)", BORDERS),
     _lua("announce", "a worker has slots in its pool", "use_pool(pool ~= '' and ':' .. pool or '')", "", POOLS),
     _lua(
