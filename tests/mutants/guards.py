@@ -1287,11 +1287,9 @@ GUARDS = (
         "for i = 1, #asked do",
         FLOWS,
     ),
-    _lua("lib/batches", "a live workflow's jobs are needed", "if known[1] and not known[2] then return true end", "", FLOWS),
-    _lua("lib/batches", "a batch that is no workflow is not needed", "if known[1] and not known[2]", "if not known[2]", FLOWS),
-    _lua(
-        "lib/batches", "what the retry of a workflow reads is needed", "return retry and retry[1] and not retry[2]", "return false", FLOWS
-    ),
+    _lua("purge", "a live workflow's jobs are needed", "(not known[2] or live_retries(id) ~= '')", "live_retries(id) ~= ''", FLOWS),
+    _lua("purge", "a batch that is no workflow is not needed", "return known[1] and (", "return (", FLOWS),
+    _lua("purge", "what the retry of a workflow reads is needed", " or live_retries(id) ~= '')", ")", FLOWS),
     _lua(
         "lib/batches",
         "a workflow leaves its list",
@@ -1352,7 +1350,7 @@ GUARDS = (
     _py(
         "web/api/workflows",
         "a stream of a workflow that has ended is not opened again",
-        "        if not page.events:\n",
+        "        if not page.events and not page.more:\n",
         "        if False:\n",
         FLOWS_API,
     ),
@@ -2075,7 +2073,7 @@ GUARDS = (
     _lua("lib/clock", "a lease that progress renewed tells nothing", " or started > NOW or started < NOW - GAP_MS\n", "\n", CLOCK),
     _lua("lib/clock", "a start is of the present clock", "    if older and known[4] then", "    if false then", CLOCK),
     _lua("lib/starting", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)", "", GUARDED),
-    _lua("lib/requeueing", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
+    _lua("lib/requeueing", "time of earlier runs counts", "'ran_ms', int(used))", "'ran_ms', 0)", GUARDED),
     _lua("lib/requeueing", "hand-backs are counted", "  count('handbacks', why)\n", "", EVENTS),
     _lua("lib/requeueing", "a warning from the tenth hand-back on", "if n >= 10 then", "if n == 10 then", EVENTS),
     _lua("lib/requeueing", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
@@ -3563,7 +3561,6 @@ GUARDS = (
         "is not None:",
         WEB_LOGS,
     ),
-    _py("web/api/workflows", "no stream of what is no more", "    if batch.completed_at is not None:\n", "    if False:\n", FLOWS_API),
     _py(
         "runlog/masking",
         "a secret of several lines",
