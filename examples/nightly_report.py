@@ -34,7 +34,7 @@ def make(context: JobContext) -> dict[str, Any]:
 
 
 def publish(context: JobContext) -> dict[str, Any]:
-    if not context.data["approval"].get("approved"):
+    if not isinstance(answer := context.data["approval"], dict) or answer.get("approved") is not True:
         raise Refused
     return {"report_url": context.publish(context.workdir / "report.csv", "report.csv")}
 

@@ -123,7 +123,7 @@ class Pipeline:
 
     def secrets(self, params: Mapping[str, Any]) -> list[str]:
         """The values of a job's parameters that are secret (`secret_params`), also of models in the model. They are masked in its log."""
-        return [] if self.params is NoParams else list(secrets_in(self.params, params))
+        return [] if self.params is NoParams else secrets_in(self.params, params)
 
     def without_secrets(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """A job's parameters without those that are secret, also of models in the model: for whatever keeps them."""

@@ -75,6 +75,13 @@ def dumps(value: Any) -> str:
         raise InvalidInput(f"not a JSON value: {error}") from None
 
 
+def in_order(value: Any) -> Any:
+    """The same JSON value with the members of its objects in one order: that in which a client wrote them does not matter."""
+    if isinstance(value, dict):
+        return {name: in_order(value[name]) for name in sorted(value)}
+    return [in_order(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def unicode(text: str) -> str:
     """A text as the store can take it: `?` for each half of a surrogate pair, which no encoding of Unicode has."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

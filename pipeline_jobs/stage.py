@@ -61,6 +61,8 @@ class Parked(StopRun):
         """:param context: of the run, in the stage that waits."""
         super().__init__()
         self.context = context
+        #: What is told to whoever looks at the job.
+        self.asks = ""
 
 
 class Hop(StopRun):

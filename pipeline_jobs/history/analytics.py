@@ -28,6 +28,8 @@ COLUMNS = (
     "job_id", "tenant_id", "workspace_id", "pipeline", "status", "error_code", "created_at", "started_at", "ended_at", "wait_seconds",
     "duration_seconds", "slot_seconds", "attempts", "crashes", "batch_id",
 )  # fmt: skip
+#: What is read for it: not the records, each of which has a result.
+_EXPORTED = tuple(column for column in JOBS.columns if column.name != "record")
 #: With these a spreadsheet takes a text for a formula.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 #: Rows of the export that are read at once.
@@ -123,7 +125,7 @@ def _text(database: Database, cell: str, asked: Range) -> Iterator[str]:
     last: tuple[int, int] = (asked.since_ms, -1)
     for _ in range(MAX_EXPORT // _CHUNK + 1):
         after = or_(JOBS.c.ended_ms > last[0], and_(JOBS.c.ended_ms == last[0], JOBS.c.ord > last[1]))
-        chunk = select(JOBS).where(*_within(cell, asked), JOBS.c.ended_ms >= last[0], after)
+        chunk = select(*_EXPORTED).where(*_within(cell, asked), JOBS.c.ended_ms >= last[0], after)
         with database.reading(QUERY_SECONDS) as connection:
             rows = connection.execute(chunk.order_by(JOBS.c.ended_ms, JOBS.c.ord).limit(_CHUNK)).mappings().all()
         if not rows:

@@ -30,7 +30,7 @@ from pipeline_jobs.files.artifacts import ArtifactStore, RunArtifacts
 from pipeline_jobs.files.copies import RunCopies
 from pipeline_jobs.files.drive import Drive
 from pipeline_jobs.files.uploads import Uploads
-from pipeline_jobs.job import ErrorDetail, Job, StepResult, unicode
+from pipeline_jobs.job import ErrorDetail, Job, StepResult
 from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.log_keeper import kept_log
 from pipeline_jobs.jobs.model_tokens import spender
@@ -222,7 +222,7 @@ class _Attempt:
             error = f"the working folder of the run grew beyond {self._settings.work_bytes} bytes (PIPELINE_WORK_BYTES)"
             return self._end(JobStatus.FAILED, error=ErrorDetail(stop.code, error, context.stage if context else None))
         except Parked as parked:
-            return self._park(pipeline, parked.context)
+            return self._park(pipeline, parked.context, parked.asks)
         except Hop as hop:
             return self._hop(hop)
         except Split as split:
@@ -284,10 +284,9 @@ class _Attempt:
             return gone_back(status, detail.message)
         return self._end(JobStatus.FAILED, error=detail)
 
-    def _park(self, pipeline: Pipeline, context: JobContext) -> Outcome:
+    def _park(self, pipeline: Pipeline, context: JobContext, asks: str) -> Outcome:
         """The job waits for a signal, without this process."""
         job, wait = self._job, pipeline.waits[context.stage]
-        asks = unicode(wait.asks(context.data)[:MAX_ERROR])
         following = pipeline.pool_from(wait, job.pool or DEFAULT)
         if self._keeper:
             self._keeper.note()

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pipeline_jobs.job import Job, dumps
 from pipeline_jobs.jobs.parents import Parents
 from pipeline_jobs.pipelines import Pipeline, Stage
+from pipeline_jobs.records import in_order
 from pipeline_jobs.settings import Settings
 
 #: Of the keys: of another form there is no entry.
@@ -44,20 +45,17 @@ class Reuse:
             return None
         version = stage.version(self._settings) if callable(stage.version) else stage.version
         params = {name: value for name, value in self._job.params.items() if stage.params is None or name in stage.params}
-        parts = [FORM, self._pipeline.name, stage.name, version, self._job.quality, _sorted(params), list(given)]
+        parts = [FORM, self._pipeline.name, stage.name, version, self._job.quality, in_order(params), list(given)]
         # Any stage may read what the jobs gave that this one depended on.
         if (of_parents := self._parents.digest) is not None:
             parts.append(of_parents)
+        # Likewise a signal that has come before its wait. That of an earlier wait is in what that one gave.
+        early = {name: in_order(one["payload"]) for name, one in self._job.signals.items() if self._places.get(name, -1) > place}
+        if early:
+            parts.append(in_order(early))
         return hashlib.sha256(dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def may_take(self, stage: Stage) -> bool:
         """False: somebody wants this stage to run, whatever there is (a retry from a stage on)."""
         since = self._places.get(self._job.fresh_from or "", len(self._places))
         return self._places[stage.name] < since
-
-
-def _sorted(value: object) -> object:
-    """The order in which a client wrote the members of an object does not matter."""
-    if isinstance(value, dict):
-        return {name: _sorted(value[name]) for name in sorted(value)}
-    return [_sorted(one) for one in value] if isinstance(value, list | tuple) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from pipeline_jobs.exceptions import InvalidInput, RequestError, UnknownJob
 from pipeline_jobs.job import Job, dumps, read_signal
 from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.records import in_order
 from pipeline_jobs.stage import MAX_WAIT
 from pipeline_jobs.tenants import ANYBODYS, Whose
 
@@ -90,7 +92,8 @@ def send(
 
 
 def _text(payload: Any, most: int) -> str:
-    text = dumps(payload)
+    """As it is compared: in which order a client writes the members of an object does not matter."""
+    text = dumps(in_order(json.loads(dumps(payload))))
     if len(text) > most:
         raise InvalidInput(f"payload is larger than {most} characters of JSON", field="payload")
     return text

@@ -17,10 +17,11 @@ from pipeline_jobs.exceptions import BadParameters, InternalError, OutOfMemory, 
 from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
 from pipeline_jobs.jobs.stage_times import StageTook, timed, untold
-from pipeline_jobs.pipelines import DEGRADED, WARNINGS, Pipeline, Stage
+from pipeline_jobs.pipelines import DEGRADED, WARNINGS, Pipeline, Stage, Wait
 from pipeline_jobs.pools.pool_names import ANYWHERE
+from pipeline_jobs.records import unicode
 from pipeline_jobs.runlog import capture
-from pipeline_jobs.stage import Hop
+from pipeline_jobs.stage import Hop, Parked
 from pipeline_jobs.tracing import spans
 
 logger = structlog.get_logger(__name__)
@@ -79,6 +80,9 @@ def run_stages(
                 try:
                     with timed(took, pipeline.name, stage.name), seal.on(context):
                         data = _tried(stage, context, judge)
+                except Parked as parked:
+                    parked.asks = _asked(stage, context)
+                    raise
                 except Exception as error:
                     data = _degraded(stage, context, error, judge, runs_again)
                     span.fail(named(error).code)
@@ -89,6 +93,11 @@ def run_stages(
             context.progress(1.0, message)
     unbind_contextvars("stage")
     return context.data
+
+
+def _asked(stage: Stage, context: JobContext) -> str:
+    """What a wait asks. While the stages run: a mistake of the author's in it is one of the job's."""
+    return unicode(stage.asks(context.data)[:MAX_ERROR]) if isinstance(stage, Wait) else ""
 
 
 class _Seal:

@@ -106,7 +106,7 @@ class _Stream:
         if run is None or (run.print(self._name, text) and run.log.may_echo(len(text))):
             _passing_on.now, before = True, getattr(_passing_on, "now", False)
             try:
-                self.behind.write(text)
+                self.behind.write(text if run is None else run.log.masked(text))
             finally:
                 _passing_on.now = before
         return len(text)
@@ -154,10 +154,18 @@ def logger_of(log: RunLog) -> logging.Logger:
 
 
 def _take(log: RunLog, record: logging.LogRecord) -> None:
-    """What else handles the record sees whether the worker's own log may have it."""
+    """What else handles the record sees whether the worker's own log may have it, and none of the job's secrets."""
     record.__dict__["of_run"] = True
     if not log.add(record.levelno, record.name, text_of(record)):
         record.__dict__["beyond_limits"] = True
+        return
+    if isinstance(record.msg, Mapping):
+        record.msg = {name: log.masked(value) if isinstance(value, str) else value for name, value in record.msg.items()}
+        return
+    with suppress(Exception):  # its arguments do not fit its text: `logging` says so
+        said = record.getMessage()
+        if (masked := log.masked(said)) != said:
+            record.msg, record.args = masked, None
 
 
 def add_traceback(log: RunLog) -> None:

@@ -6,6 +6,7 @@ What is masked: API keys and webhook secrets of ours, passwords in URLs, signatu
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from urllib.parse import quote
@@ -13,6 +14,8 @@ from urllib.parse import quote
 MASK = "***"
 #: A shorter value may be part of any word: to mask it would say what it is.
 SHORTEST = 4
+#: The same of a line of one that has several, and how many lines of it are looked for: those of the longest keys.
+SHORTEST_LINE, MOST_LINES = 12, 200
 #: Each has one group: what stays. Numbers of repetitions are bounded, so that no text makes a pattern work longer than in proportion.
 _SHAPES = (
     re.compile(r"(pjk_[0-9a-f]{16}_)[A-Za-z0-9_-]{16,64}"),
@@ -33,9 +36,11 @@ class Mask:
     """Masks a text. `Mask()` knows secrets by their shape only."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        """:param values: secrets, each masked as it is and as a URL has it."""
-        known = {value for value in values if len(value) >= SHORTEST}
-        known |= {quote(value, safe="") for value in known}
+        """:param values: secrets, each masked as it is, as a URL, JSON and Python have it, and line by line: so it is printed."""
+        whole = {value for value in values if len(value) >= SHORTEST}
+        lines = {line.strip() for value in whole for line in value.splitlines()[:MOST_LINES]}
+        known = whole | {line for line in lines if len(line) >= SHORTEST_LINE}
+        known |= {form for value in whole for form in (quote(value, safe=""), json.dumps(value)[1:-1], repr(value)[1:-1])}
         # The longest first: one may begin as another does.
         self._known = [*sorted(known, key=len, reverse=True)]
 

@@ -137,6 +137,10 @@ class RunLog:
                 self.overflowed = True
             return self._echo.take(row[2], now)
 
+    def masked(self, text: str) -> str:
+        """Without the secrets that are known."""
+        return self._mask(text)
+
     def may_echo(self, size: int) -> bool:
         """Whether so many more characters may stand in the worker's own log."""
         with self._lock:

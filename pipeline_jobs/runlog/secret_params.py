@@ -1,15 +1,18 @@
-"""Which parameters of a pipeline are secret, as its model marks them: alone, in a list, and in models in the model.
+"""Which parameters of a pipeline are secret, as its model marks them: alone, in lists and dicts, and in models in the model.
 
 One word for logs and for the history: what one of them leaves out the other must not show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+#: In the place of a value all of which is secret.
+_GONE = object()
 
 
 def is_secret(info: FieldInfo) -> bool:
@@ -19,46 +22,63 @@ def is_secret(info: FieldInfo) -> bool:
     return isinstance(extra, dict) and (extra.get("format") == "password" or extra.get("writeOnly") is True)
 
 
-def secrets_in(model: type[BaseModel], values: Mapping[str, Any]) -> Iterator[str]:
+def secrets_in(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
     """The texts of these parameters that are secret."""
-    for name, info in model.model_fields.items():
-        value = values.get(info.alias or name)
-        if is_secret(info):
-            yield from _texts(value)
-        else:
-            yield from (text for inner, part in _within(info.annotation, value) for text in secrets_in(inner, part))
+    found: list[str] = []
+    _fields(model, values, found)
+    return found
 
 
 def without_secrets(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """These parameters without those that are secret."""
-    infos = {info.alias or name: info for name, info in model.model_fields.items()}
-    return {name: _shown(infos.get(name), value) for name, value in values.items() if name not in infos or not is_secret(infos[name])}
+    return _fields(model, values, [])
 
 
-def _shown(info: FieldInfo | None, value: Any) -> Any:
-    """A value without what is secret in it."""
-    if info is None:
-        return value
-    if isinstance(value, list | tuple):
-        return [_shown(info, one) for one in value]
-    for inner, _ in _within(info.annotation, value):
-        value = without_secrets(inner, value)
+def _fields(model: type[BaseModel], values: Mapping[str, Any], found: list[str]) -> dict[str, Any]:
+    """What is not secret. :param found: is told the texts of what is."""
+    fields = model.model_fields
+    # They are stored by the names of fields, or by their aliases (`serialize_by_alias`).
+    infos = {name: one for field, one in fields.items() for name in (field, one.alias, one.serialization_alias) if name}
+    shown = {name: _field(infos[name], value, found) if name in infos else value for name, value in values.items()}
+    return {name: value for name, value in shown.items() if value is not _GONE}
+
+
+def _field(info: FieldInfo, value: Any, found: list[str]) -> Any:
+    if is_secret(info):
+        found += _texts(value)
+        return _GONE
+    return _shown(info.annotation, value, found)
+
+
+def _shown(annotation: Any, value: Any, found: list[str]) -> Any:
+    """A value of this type without what is secret in it."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is None:
+        is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        return _fields(annotation, value, found) if is_model and isinstance(value, Mapping) else value
+    if origin is Annotated and any(isinstance(one, FieldInfo) and is_secret(one) for one in inner[1:]):
+        found += _texts(value)
+        return _GONE
+    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
+        shown = {name: _shown(inner[-1], one, found) for name, one in value.items()}
+        return {name: one for name, one in shown.items() if one is not _GONE}
+    if isinstance(origin, type) and issubclass(origin, Iterable) and isinstance(value, list | tuple):
+        return [one for one in (_of_any(inner, each, found) for each in value) if one is not _GONE]
+    return _of_any(inner, value, found)
+
+
+def _of_any(annotations: Iterable[Any], value: Any, found: list[str]) -> Any:
+    """Of one of these types, nobody knows which."""
+    for one in annotations:
+        value = value if value is _GONE else _shown(one, value, found)
     return value
 
 
-def _within(annotation: Any, value: Any) -> Iterator[tuple[type[BaseModel], Mapping[str, Any]]]:
-    """The objects of a value that are of models, alone or in a list, each with each model that it may be of."""
-    if get_origin(annotation) is None:
-        models = [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
-        parts = value if isinstance(value, list | tuple) else [value]
-        yield from ((model, part) for model in models for part in parts if isinstance(part, Mapping))
-    else:
-        yield from (found for one in get_args(annotation) for found in _within(one, value))
-
-
 def _texts(value: Any) -> Iterator[str]:
-    """The texts of a secret, which may be a list of them."""
+    """The texts of a secret, which may be a list of them, or an object; a number as it is written."""
+    if isinstance(value, Mapping):
+        value = [*value.values()]
     if isinstance(value, list | tuple):
         yield from (text for one in value for text in _texts(one))
-    elif isinstance(value, str):
-        yield value
+    elif isinstance(value, str | int) and not isinstance(value, bool):
+        yield str(value)

@@ -168,6 +168,14 @@ def test_payloads_are_told_apart_and_kept_exactly(world: World, first: Any, seco
         assert world.seen(job).signals["approval"]["payload"] == one
 
 
+def test_the_same_payload_is_the_same_in_whatever_order_it_is_written(world: World) -> None:
+    job = world.submit()
+    first = world.signal(job, {"approved": True, "by": {"name": "ann", "of": [{"x": 1, "y": 2}]}})
+    assert world.signal(job, {"by": {"of": [{"y": 2, "x": 1}], "name": "ann"}, "approved": True}) == first
+    with pytest.raises(AlreadySignalled):
+        world.signal(job, {"by": {"of": [{"y": 1, "x": 2}], "name": "ann"}, "approved": True})
+
+
 def test_a_wait_that_is_over_fails_the_job(world: World) -> None:
     job = world.parked()
     world.let_the_wait_end(job)

@@ -53,6 +53,12 @@ MEMORY = "tests/integration/test_memory.py"
 HISTORY, HISTORY_API = "tests/integration/test_history.py", "tests/integration/web/test_history_api.py"
 REUSE = "tests/integration/test_reuse.py"
 PARKING, JOB_SIGNALS = "tests/integration/test_parking.py", "tests/integration/web/test_job_signals.py"
+PART_SLOTS = "tests/integration/test_slots_of_parts.py"
+TWO_RETRIES = "tests/integration/test_workflows_retried_twice.py"
+SECRET_PARAMS = "tests/unit/test_secret_params.py"
+EARLY = "tests/integration/test_reuse_and_signals.py"
+EVERY_RUN = "tests/integration/test_usage_of_every_run.py"
+CANNOT_ASK = "tests/integration/test_waits_that_cannot_ask.py"
 TRIES = "tests/unit/test_stage_tries.py"
 EXECUTOR = "tests/integration/test_executor.py"
 FORMER = "tests/integration/web/test_former_names.py"
@@ -456,7 +462,7 @@ GUARDS = (
     _lua("lib/reasons", "nobody serves the pool", "POOL == '' and 'no_worker' or 'no_worker_for_pool'", "'no_worker'", POOLS),
     _lua("lib/usage", "a day begun by an end goes", "if first then redis.call('EXPIRE', day, 34560000) end", "", STORE),
     _lua("advance", "a cancel ends it at the border", "if job.cancel_requested or job.deadline_passed then", "if false then", BORDERS),
-    _lua("advance", "a segment is used time", "record_usage(job, nil, used)\n", "", BORDERS),
+    _lua("lib/requeueing", "a segment is used time", "    record_usage(job, nil, used)\n", "", EVERY_RUN, BORDERS),
     _lua("park", "it goes on in the pool of the stage behind", "'signal', message, pool)", "'signal', message)", BORDERS),
     _lua("announce", "a worker has slots in its pool", "use_pool(pool ~= '' and ':' .. pool or '')", "", POOLS),
     _lua(
@@ -1283,11 +1289,9 @@ GUARDS = (
         "for i = 1, #asked do",
         FLOWS,
     ),
-    _lua("lib/batches", "a live workflow's jobs are needed", "if known[1] and not known[2] then return true end", "", FLOWS),
-    _lua("lib/batches", "a batch that is no workflow is not needed", "if known[1] and not known[2]", "if not known[2]", FLOWS),
-    _lua(
-        "lib/batches", "what the retry of a workflow reads is needed", "return retry and retry[1] and not retry[2]", "return false", FLOWS
-    ),
+    _lua("purge", "a live workflow's jobs are needed", "(not known[2] or live_retries(id) ~= '')", "live_retries(id) ~= ''", FLOWS),
+    _lua("purge", "a batch that is no workflow is not needed", "return known[1] and (", "return (", FLOWS),
+    _lua("purge", "what the retry of a workflow reads is needed", " or live_retries(id) ~= '')", ")", FLOWS),
     _lua(
         "lib/batches",
         "a workflow leaves its list",
@@ -1348,7 +1352,7 @@ GUARDS = (
     _py(
         "web/api/workflows",
         "a stream of a workflow that has ended is not opened again",
-        "        if not page.events:\n",
+        "        if not page.events and not page.more:\n",
         "        if False:\n",
         FLOWS_API,
     ),
@@ -1416,9 +1420,9 @@ GUARDS = (
     ),
     _py("operation/maintenance", "a disk without room keeps none", "return 0.0 if self.artifacts.lacks_room() else", "return", REUSE),
     _py("jobs/reuse", "the version", "self._pipeline.name, stage.name, version,", "self._pipeline.name, stage.name,", REUSE),
-    _py("jobs/reuse", "the parameters", "_sorted(params), list(given)]", "list(given)]", REUSE),
+    _py("jobs/reuse", "the parameters", "in_order(params), list(given)]", "list(given)]", REUSE),
     _py("jobs/reuse", "the quality", "self._job.quality, ", "", REUSE),
-    _py("jobs/reuse", "all that was given before", "_sorted(params), list(given)]", "_sorted(params), list(given)[-1:]]", REUSE),
+    _py("jobs/reuse", "all that was given before", "in_order(params), list(given)]", "in_order(params), list(given)[-1:]]", REUSE),
     _py("jobs/reuse", "what is at a url", "if place == 0 and self._job.url is not None:", "if False:", REUSE),
     _py("jobs/reuse", "the switch of a job", "stage.version and self._job.reuse and self.most", "stage.version and self.most", REUSE),
     _py("jobs/reuse", "a retry from a stage on", "return self._places[stage.name] < since", "return True", REUSE),
@@ -2071,7 +2075,7 @@ GUARDS = (
     _lua("lib/clock", "a lease that progress renewed tells nothing", " or started > NOW or started < NOW - GAP_MS\n", "\n", CLOCK),
     _lua("lib/clock", "a start is of the present clock", "    if older and known[4] then", "    if false then", CLOCK),
     _lua("lib/starting", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)", "", GUARDED),
-    _lua("lib/requeueing", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
+    _lua("lib/requeueing", "time of earlier runs counts", "'ran_ms', int(used))", "'ran_ms', 0)", GUARDED),
     _lua("lib/requeueing", "hand-backs are counted", "  count('handbacks', why)\n", "", EVENTS),
     _lua("lib/requeueing", "a warning from the tenth hand-back on", "if n >= 10 then", "if n == 10 then", EVENTS),
     _lua("lib/requeueing", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
@@ -3546,9 +3550,55 @@ GUARDS = (
     _py(
         "operation/maintenance", "a full server lets go", " or share is not None:\n            return 0", ":\n            return 0", HISTORY
     ),
+    _py("jobs/stage_runs", "a wait asks while its mistakes are the job's", "parked.asks = _asked(stage, context)", "pass", CANNOT_ASK),
     _py("runlog/masking", "links of signals", "sig|link|token", "sig|token", RUN_LOG),
+    _lua("lib/parts", "slots of parts are their job's", "  note_slots_of_part(job, used + (kept[3] or 0))\n", "", PART_SLOTS),
+    _lua("lib/parts", "slots of a part's earlier runs, too", "used + (kept[3] or 0))", "used)", PART_SLOTS),
+    _lua(
+        "lib/parts",
+        "the job may be gone, or another",
+        "if HISTORY == 0 or redis.call('HGET', K.job(job.part_of), 'order') ~= job.order then",
+        "if HISTORY == 0 then",
+        PART_SLOTS,
+    ),
+    _lua("submit_batch", "retries side by side are all known", "'needed_by', id .. live_retries(other))", "'needed_by', id)", TWO_RETRIES),
+    _lua(
+        "lib/batches",
+        "retries that have ended are forgotten",
+        "if known[1] and not known[2] then live,",
+        "if known[1] then live,",
+        TWO_RETRIES,
+    ),
+    _lua("lib/batches", "so many retries", "    if most == 0 then break end\n", "", TWO_RETRIES),
+    _py("jobs/reuse", "a signal that came early", "        if early:\n", "        if False:\n", EARLY),
+    _py("jobs/signals", "the order of members does not matter", "dumps(in_order(json.loads(dumps(payload))))", "dumps(payload)", PARKING),
+    _py(
+        "web/http/streams",
+        "the place at the end is told",
+        "is not End.COMPLETE or self._follower.place <= self._told:",
+        "is not None:",
+        WEB_LOGS,
+    ),
+    _py(
+        "runlog/masking",
+        "a secret of several lines",
+        "known = whole | {line for line in lines if len(line) >= SHORTEST_LINE}",
+        "known = whole",
+        RUN_LOG,
+    ),
+    _py("runlog/capture", "no secret is printed on", "text if run is None else run.log.masked(text)", "text", RUN_LOG),
+    _py("runlog/capture", "no secret is logged on", "            record.msg, record.args = masked, None\n", "            pass\n", RUN_LOG),
+    _py("runlog/masking", "a secret in JSON", ", json.dumps(value)[1:-1], repr(value)[1:-1])}", ",)}", RUN_LOG),
     _py("history/rows", "secrets stay", '_LEFT_OUT = {"webhook": None, ', "_LEFT_OUT = {", HISTORY),
-    _py("runlog/secret_params", "secret params stay", " if name not in infos or not is_secret(infos[name])}", "}", HISTORY),
+    _py("runlog/secret_params", "secret params stay", "shown.items() if value is not _GONE}", "values.items()}", HISTORY),
+    _py(
+        "runlog/secret_params",
+        "by whatever name",
+        "for name in (field, one.alias, one.serialization_alias) if name}",
+        "for name in (field,)}",
+        SECRET_PARAMS,
+    ),
+    _py("runlog/secret_params", "models in dicts", "_shown(inner[-1], one, found) for name", "one for name", SECRET_PARAMS),
     _py("runlog/secret_params", "either mark is enough", ' or extra.get("writeOnly") is True', "", HISTORY),
     _py("web/api/history", "an export has its turn until it is sent", "turn = held.pop_all()", "turn = ExitStack()", HISTORY_API),
     _py("history/analytics", "no formula", 'return f"\'{value}" if isinstance(value, str) and', "return value if False and", HISTORY),

@@ -47,8 +47,9 @@ def test_a_report_waits_for_its_approval() -> None:
     ran = testing.run(REPORT, rows, signals={"approval": {"approved": True}})
     assert ran.files["report.csv"].decode().splitlines() == ["tea,2.5", "milk,1.0", "sum,3.5"]
     assert ran.result["approval"] == {"approved": True}
-    with pytest.raises(Refused):
-        testing.run(REPORT, rows, signals={"approval": {"approved": False}})
+    for answer in ({"approved": False}, {"approved": "no"}, {}, None, "yes"):
+        with pytest.raises(Refused):
+            testing.run(REPORT, rows, signals={"approval": answer})
     with pytest.raises(SignalTimeout):
         testing.run(REPORT, rows)
 

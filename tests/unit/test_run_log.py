@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -161,6 +162,32 @@ def test_a_line_is_harmless_to_a_terminal_and_not_too_long(log: RunLog) -> None:
 )
 def test_secrets_are_masked(text: str, shown: str) -> None:
     assert Mask(["p/w?d", "x"])(text) == shown
+
+
+def test_a_secret_of_several_lines_is_masked_however_it_is_printed() -> None:
+    key = "-----BEGIN KEY-----\n  bm90IGEga2V5\n" + "c2VjcmV0IQ==\n" * 3 + "-----END KEY-----\n"
+    log = RunLog(mask=Mask([key, 'hunt"er\\2']))
+    with captured(log):
+        print(key)
+        print({"key": key, "password": 'hunt"er\\2'})
+        print(json.dumps([key, 'hunt"er\\2']))
+    assert not any(part in log.lines() for part in ("bm90IGEga2V5", "c2VjcmV0", "hunt", "er\\2")), log.lines()
+    assert Mask(["yes it is\nno\nof course"])("no yes") == "no yes", "a short line may be part of anything"
+
+
+def test_the_workers_own_log_has_no_secret_either(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    log = RunLog(mask=Mask(["hunter2"]))
+    with workers_log() as handler, captured(log):
+        print("printed: hunter2")
+        print("and to the other: hunter2", file=sys.stderr)
+        logging.getLogger("x").error("logged: %s %d", "hunter2", 7)
+        logging.getLogger("x").error({"event": "told: hunter2", "at": 7})
+        make_context(tmp_path, run_log=log).log.error("by the context: hunter2")
+    printed = "".join(capsys.readouterr())
+    assert "printed: ***" in printed
+    assert "other: ***" in printed
+    assert handler.lines == ["logged: *** 7", "{'event': 'told: ***', 'at': 7}", "by the context: ***"]
+    assert "hunter2" not in printed + log.lines()
 
 
 def test_a_secret_is_masked_in_each_way_to_say_something(tmp_path: Path) -> None:

@@ -71,6 +71,6 @@ redis.call('HINCRBY', K.batch(id), 'queued', #asked)
 for _, key in ipairs(lists_of_batch(tenant, workspace, workflow)) do redis.call('ZADD', key, order, id) end
 if workflow then redis.call('HSET', K.batch(id), 'workflow', '1', 'retry_of', retry_of) end
 for _, other in ipairs(needed) do
-  if redis.call('EXISTS', K.batch(other)) == 1 then redis.call('HSET', K.batch(other), 'needed_by', id) end
+  if redis.call('EXISTS', K.batch(other)) == 1 then redis.call('HSET', K.batch(other), 'needed_by', id .. live_retries(other)) end
 end
 return {'ok', now, order, rates, redis.call('EXISTS', K.untagged()), read_once.entered and admit() or {}}

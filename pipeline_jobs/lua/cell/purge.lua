@@ -6,6 +6,12 @@
 --@settings kept
 --@reply looked_at removed
 -- looked_at: fewer than the limit means there are no more.
+-- Whether a run may still read what an ended job of this batch gave: the batch is a workflow that has not ended, or one whose retry has not.
+local function is_needed(id)
+  local known = redis.call('HMGET', K.batch(id), 'workflow', 'completed_at')
+  return known[1] and (not known[2] or live_retries(id) ~= '')
+end
+
 local ids, removed = redis.call('ZRANGEBYSCORE', K.ended(), '-inf', int(NOW), 'LIMIT', 0, limit), 0
 for _, id in ipairs(ids) do
   local job = load(id)

@@ -21,7 +21,6 @@ if job.cancel_requested or job.deadline_passed then
   return {stopped(id, job), settle_and_admit()}
 end
 local used = used_ms(job)
-record_usage(job, nil, used)
 job.segments_ms = redis.call('HINCRBY', K.job(id), 'segments_ms', int(used))
 local before, delay = redis.call('HGET', K.job(id), 'hop_stage') or '', 0
 local times = 0

@@ -25,7 +25,6 @@ redis.call('HSET', K.parts(split), 'stage', stage, 'n', int(n), 'left', int(n), 
   'collect', collect and '1' or '', 'begins', begins, 'ends', ends)
 -- Workers that know of no parts must not run it again from the split: they refuse this schema.
 redis.call('HSET', K.job(id), 'split', fence .. ' ' .. stage, 'schema', '5', 'message', message)
-record_usage(job, nil, used)
 job.segments_ms = redis.call('HINCRBY', K.job(id), 'segments_ms', int(used))
 redis.call('HDEL', K.job(id), 'faults')
 back_to_queue(id, job, 'parts', FOR_GOOD - NOW, 'parts', message, pool)

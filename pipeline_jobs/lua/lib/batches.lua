@@ -44,10 +44,14 @@ local function leave_batch(id)
   owe(whose[1], -(whose[3] or 0))
 end
 
--- Whether a run may still read what an ended job of this batch gave: the batch is a workflow that has not ended, or one whose retry has not.
-local function is_needed(id)
-  local known = redis.call('HMGET', K.batch(id), 'workflow', 'completed_at', 'needed_by')
-  if known[1] and not known[2] then return true end
-  local retry = known[3] and redis.call('HMGET', K.batch(known[3]), 'tenant_id', 'completed_at')
-  return retry and retry[1] and not retry[2]
+-- The retries of a workflow that have not ended, each with a comma before it, the newest first: they read what its jobs gave. Of very many at
+-- once the oldest are not known any more: this is asked for each job that might be purged.
+local function live_retries(id)
+  local live, most = '', 20
+  for retry in string.gmatch(redis.call('HGET', K.batch(id), 'needed_by') or '', '[^,]+') do
+    local known = redis.call('HMGET', K.batch(retry), 'tenant_id', 'completed_at')
+    if known[1] and not known[2] then live, most = live .. ',' .. retry, most - 1 end
+    if most == 0 then break end
+  end
+  return live
 end

@@ -44,6 +44,11 @@ end
 
 -- The end of a part: its record goes, its result is in the table, the next part is opened, and after the last one its job goes on.
 local function end_part(id, job, to, detail)
+  -- For the history the slots of a part are its job's. That one may have ended, and its id may be another's by now.
+  local function note_slots_of_part(job, used)
+    if HISTORY == 0 or redis.call('HGET', K.job(job.part_of), 'order') ~= job.order then return end
+    redis.call('HINCRBY', K.job(job.part_of), 'parts_ms', int(used))
+  end
   -- What a part that has ended leaves in the table. Returns the row, or nil: its job ends with it. detail: of an error, JSON.
   local function row_of_part(id, job, to, detail, outputs)
     local split, number = string.match(id, '^(.+)%.(%d+)$')
@@ -58,9 +63,10 @@ local function end_part(id, job, to, detail)
   local split, number = string.match(id, '^(.+)%.(%d+)$')
   if job.status == 'queued' then leave_queue(id, job) end
   count('parts', to)
-  local used, kept = used_ms(job), redis.call('HMGET', K.job(id), 'outputs', 'blobs')
+  local used, kept = used_ms(job), redis.call('HMGET', K.job(id), 'outputs', 'blobs', 'ran_ms')
   release(id, job, to)
   record_usage(job, nil, used)
+  note_slots_of_part(job, used + (kept[3] or 0))
   move(id, job, to)
   if job.run_until then redis.call('ZREM', K.deadlines(), id) end
   owe(job.tenant_id, -(job.store_bytes or 0))

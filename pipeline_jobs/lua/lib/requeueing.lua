@@ -11,9 +11,13 @@ end
 -- place of the job's own. pool: where it waits from now on ('': `default`; nil: where it was). A run that has come to the end of its segment
 -- (hop) has taken as long as such runs take. Returns the number of the event.
 local function back_to_queue(id, job, reason, delay_ms, why, warning, pool)
-  spend(25)
-  -- Time on a broken machine does not count against the job's longest run.
-  if why ~= 'fault' then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used_ms(job))) end
+  spend(30)
+  -- Time on a broken machine does not count against the job's longest run, nor as its tenant's.
+  if why ~= 'fault' then
+    local used = used_ms(job)
+    redis.call('HINCRBY', K.job(id), 'ran_ms', int(used))
+    record_usage(job, nil, used)
+  end
   -- Only the run that follows is apart.
   if job.apart_ms then redis.call('HDEL', K.job(id), 'apart_ms') end
   if job.suspected and (why == 'hop' or why == 'signal' or why == 'parts') then redis.call('HDEL', K.job(id), 'suspected') end

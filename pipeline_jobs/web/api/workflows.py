@@ -151,9 +151,9 @@ def events(path: WorkflowPath, query: WorkflowEventsRequest, header: EventHeader
         page = log.feed(here.cell.store, batch.tenant_id, query.after or start, query.limit, batch_id=batch.batch_id)
         return event_page(page.events, page.after, page.more, complete=page.ended and not page.more)
     after = last_place(header.last_event_id) or query.after or start
-    if batch.completed_at is not None and log.place_of(after)[0] >= batch.completed_at:
+    if batch.completed_at is not None:
         page = log.feed(here.cell.store, batch.tenant_id, after, log.MAX_PAGE, batch_id=batch.batch_id)
-        if not page.events:
+        if not page.events and not page.more:
             return Response(status=204)
     place = here.streams.take(batch.tenant_id)
     follower = here.cell.events.follow_batch(batch.batch_id, batch.tenant_id, after, reader_gone(request.environ))

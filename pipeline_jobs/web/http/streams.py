@@ -9,7 +9,8 @@ from wsgiref.types import WSGIEnvironment
 
 from flask import request
 
-from pipeline_jobs.events.hub import Follower, Told
+from pipeline_jobs.events.hub import End, Follower, Told
+from pipeline_jobs.events.log import Place
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.web.state import web
 
@@ -35,6 +36,8 @@ class EventStream:
         self._follower, self._place, self._is_allowed = follower, place, is_allowed
         first = f"retry: {RETRY_MS}\n\n" if first_id is None else f"retry: {RETRY_MS}\nid: {first_id}\n\n"
         self._first: bytes | None = first.encode()
+        #: Of the last thing that was told.
+        self._told: Place = follower.place
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -43,16 +46,24 @@ class EventStream:
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        if self._follower.end is not None:
-            raise StopIteration
         events = self._follower.next(PING_SECONDS)
         if not self._is_allowed():
             raise StopIteration
         if events:
+            self._told = events[-1].place
             return _frames(events)
-        if self._follower.end is not None:
+        return b": ping\n\n" if self._follower.end is None else self._last()
+
+    def _last(self) -> bytes:
+        """The place that was reached, if what was told is before it: a client that came back from there would be sent here again and again.
+
+        :raises StopIteration: it knows.
+        """
+        if self._follower.end is not End.COMPLETE or self._follower.place <= self._told:
             raise StopIteration
-        return b": ping\n\n"
+        self._told = self._follower.place
+        first, number = self._told
+        return f"id: {f'{first}-{number}' if first else number}\n\n".encode()
 
     def close(self) -> None:
         self._follower.close()

@@ -33,7 +33,7 @@ class AnalyticsLine(BaseModel):
     duration_p95_seconds: float | None = Field(description="The same, the 95th percentile.")
     wait_p50_seconds: float | None = Field(description="From the acceptance to the first start, the median; null: no job had started.")
     wait_p95_seconds: float | None = Field(description="The same, the 95th percentile.")
-    slot_seconds: float = Field(description="Slots held, times seconds, of all runs of these jobs.")
+    slot_seconds: float = Field(description="Slots held, times seconds, of all runs of these jobs and of their parts.")
     failures: dict[str, int] = Field(description="Failed jobs by the code of their error.")
 
 

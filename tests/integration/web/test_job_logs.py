@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from flask.testing import FlaskClient
@@ -82,6 +83,15 @@ def test_a_stream_tells_only_what_is_asked_for(client: FlaskClient, world: World
     world.complete(live.job_id)
     answer = client.get(f"{path(live)}?level=ERROR&after=8", headers=SSE)
     assert [number for number, _ in messages(answer.data)] == ["9"]
+
+
+@pytest.mark.parametrize("level", ["ERROR", "CRITICAL"])
+def test_a_stream_that_tells_less_than_there_is_ends_for_a_browser_too(client: FlaskClient, world: World, live: Job, level: str) -> None:
+    world.complete(live.job_id)
+    told = client.get(f"{path(live)}?level={level}", headers=SSE).text
+    last = re.findall(r"^id: (.*)$", told, re.MULTILINE)[-1]
+    again = client.get(f"{path(live)}?level={level}", headers={**SSE, "Last-Event-ID": last})
+    assert again.status_code == 204, "else it comes back each second, for ever"
 
 
 def test_news_of_a_log_wakes_no_follower_of_the_feed(client: FlaskClient, world: World, live: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,6 +166,13 @@ def test_its_events_as_pages_and_as_a_stream_that_ends(client: FlaskClient, worl
     problem_of(client.get(path, headers={"Accept": "text/event-stream", "Last-Event-ID": "x"}), 422, "invalid_input")
 
 
+def test_a_stream_of_a_workflow_whose_events_are_no_more_is_none(client: FlaskClient, world: World) -> None:
+    body = create(client, *JOBS).get_json()
+    client.post(body["urls"]["cancel"])
+    world.store.client.delete(world.store.keys("feed", body["tenant_id"]))
+    assert client.get(body["urls"]["events"], headers={"Accept": "text/event-stream"}).status_code == 204
+
+
 def test_the_page_of_a_workflow(client: FlaskClient, world: World) -> None:
     body = create(client, *JOBS).get_json()
     path = f"/pipeline/ui/workflows/{body['batch_id']}"
