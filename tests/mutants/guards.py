@@ -134,6 +134,7 @@ SITE = "tests/unit/media/test_site.py"
 PERSONAL = "tests/unit/media/test_personal.py"
 FILM_PARTS, SPEECH_PARTS = "tests/unit/media/test_film_parts.py", "tests/unit/media/test_speech_parts.py"
 IN_PARTS = "tests/unit/media/test_in_parts.py"
+PARTS_KEPT = "tests/integration/test_parts_in_history.py"
 RENDER, RENDERED = "tests/unit/media/test_render.py", "tests/unit/media/test_outputs.py"
 PIPELINES = "tests/unit/test_pipelines.py"
 AWAY = "tests/unit/test_run_store_away.py"
@@ -496,7 +497,9 @@ GUARDS = (
         PARTS,
     ),
     _lua("lib/ending", "the end of a part is not a job's", "if job.part_of then return end_part(id, job, to, extra[4]) end", "", PARTS),
-    _lua("lib/ending", "with a job ends its split", "  if job.split then retire_split(id, job) end\n", "", PARTS),
+    _lua("lib/ending", "with a job ends its split", "  if job.split then retire_split(id, job, HISTORY == 1) end\n", "", PARTS),
+    _lua("lib/ending", "what parts ran until their job's end", "retire_split(id, job, HISTORY == 1)", "retire_split(id, job)", PARTS_KEPT),
+    _lua("lib/parts", "what parts ran is their job's slot time", "if live and HISTORY == 1 then", "if false then", PARTS_KEPT),
     _lua("lib/starting", "a part's wait is no job's", "if not (job.started_at or job.part_of) then", "if not job.started_at then", PARTS),
     _lua("cancel_job", "whoever means a part means its job", "id = of or id\n", "", PARTS),
     _lua(
