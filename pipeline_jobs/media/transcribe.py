@@ -116,7 +116,9 @@ def _shares(context: JobContext) -> tuple[Listening, list[Share]]:
     known = json.loads((context.workdir / name).read_text("utf-8"))
     given = context.data.get("recognised")
     rows = json.loads((context.workdir / given).read_text("utf-8"))[: len(known["parts"])] if given else []
-    return listening_of(known), [(pieces, Said.read(row) if row else None) for pieces, row in zip_longest(known["parts"], rows)]
+    shares: list[Share] = [(pieces, Said.read(row) if row else None) for pieces, row in zip_longest(known["parts"], rows)]
+    # Where nobody speaks there is no part; the result names the model all the same.
+    return listening_of(known), shares or [([], None)]
 
 
 def listening_of(known: Mapping[str, Any]) -> Listening:

@@ -100,6 +100,18 @@ def test_what_a_part_failed_of_is_recognised_after_all(make_context: MakeContext
     assert 0 < exact.pieces < pieces
 
 
+def test_a_long_sound_in_which_nobody_speaks_gives_the_same(
+    make_context: MakeContext, exact: Exact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voice, "stretches", lambda path, told: [])
+    context = spoken(make_context)
+    whole = transcribe.run(context)
+    assert (whole["transcript"], whole["speech_model"]) == ("", exact.name)
+    context.data.update(speech_parts.plan(context))
+    assert context.data["speech_parts"] == 0
+    assert transcribe.run(context) == whole
+
+
 def _with(context: JobContext, recognised: str) -> JobContext:
     return replace(context, data={**context.data, "recognised": recognised})
 
