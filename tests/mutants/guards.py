@@ -3095,6 +3095,7 @@ GUARDS = (
     _py("media/film_join", "every picture is there", "if written != sum(one", "if 0 > sum(one", FILM_PARTS),
     _py("media/film_join", "parts do not overlap", "if not pieces or not _in_order(pieces):", "if not pieces:", FILM_PARTS),
     _py("media/film_join", "one decoder plays all parts", "(piece.base, piece.header) for piece", "piece.base for piece", FILM_PARTS),
+    _py("media/transcribe", "other parameters are heard anew", 'and known.get("asked") == asks(context)', "", SPEECH_PARTS),
     _py("media/transcribe", "a silent film in parts names its model", "shares or [([], None)]", "shares", SPEECH_PARTS),
     _py("media/film_cuts", "a cut key frame stands by itself", "if first is None or first != begins:", "if first is None:", FILM_PARTS),
     _py("media/in_parts", "a part gets files of its own", "not _FILE.fullmatch(name) or", "", IN_PARTS),
