@@ -3097,6 +3097,7 @@ GUARDS = (
     _py("media/film_join", "one decoder plays all parts", "(piece.base, piece.header) for piece", "piece.base for piece", FILM_PARTS),
     _py("media/transcribe", "other parameters are heard anew", 'and known.get("asked") == asks(context)', "", SPEECH_PARTS),
     _py("media/transcribe", "a silent film in parts names its model", "shares or [([], None)]", "shares", SPEECH_PARTS),
+    _py("media/film_cuts", "an MP4 plays as long", "time - (shown[held] - shown[0])", "time - held - shown[-1]", FILM_PARTS),
     _py("media/film_cuts", "a cut key frame stands by itself", "if first is None or first != begins:", "if first is None:", FILM_PARTS),
     _py("media/in_parts", "a part gets files of its own", "not _FILE.fullmatch(name) or", "", IN_PARTS),
     _py(
