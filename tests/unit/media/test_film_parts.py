@@ -104,7 +104,10 @@ def test_a_film_in_parts_is_the_film_as_a_whole(make_context: MakeContext, tmp_p
     assert decoded == sorted(set(decoded))
 
 
-@pytest.mark.parametrize("options", [{"muxing": {"avoid_negative_ts": "make_zero"}}, {"hurried": 2, "audio": False}], ids=["late", "uneven"])
+LATE, UNEVEN = {"muxing": {"avoid_negative_ts": "make_zero"}}, {"hurried": 2, "audio": False}
+
+
+@pytest.mark.parametrize("options", [LATE, UNEVEN], ids=["late", "uneven"])
 def test_it_plays_as_long_as_the_whole(make_context: MakeContext, tmp_path: Path, options: dict[str, Any]) -> None:
     """A film whose clock does not begin at 0, with a sound that need not be resampled; one whose pictures are shown for different times."""
     context = prepare(make_context, make_film(tmp_path / "a.mp4", seconds=13, options=KEYS, rate=48_000, **options))
