@@ -10,8 +10,10 @@ import click
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import json_option, print_json, with_cell
 from pipeline_jobs.job import Job, rfc3339
+from pipeline_jobs.jobs.queue_position import place_of_parts
 from pipeline_jobs.logs import harmless
 from pipeline_jobs.operation.waits import frees, reason
+from pipeline_jobs.pools.pool_names import shown
 from pipeline_jobs.states import JobStatus, Reason
 
 #: What an operator does about it, where that is not the limit or the time itself.
@@ -24,7 +26,6 @@ _TO_DO = {
     Reason.TENANT_RATE: "jobs limits TENANT --start-rate changes that.",
     Reason.TENANT_PAUSED: "jobs limits TENANT --resumed changes that.",
     Reason.PIPELINE_CONCURRENCY: "jobs pipeline NAME --max-concurrent changes that.",
-    Reason.PARTS: "More slots in the pool of its parts, if they wait.",
     Reason.SIGNAL: "jobs signal JOB NAME JSON sends it.",
 }
 
@@ -36,7 +37,7 @@ _TO_DO = {
 def explain(cell: Cell, job_id: str, as_json: bool) -> None:
     """Say why a job is where it is: what a queued one waits for and what would free it, where a running one runs, why one has failed."""
     job = cell.client.describe(job_id)
-    text = _told(job)
+    text = " ".join((_told(job), *_parts(cell, job)))
     if as_json:
         freed_by = frees(job.reason) if job.status is JobStatus.QUEUED else ""
         known = {"job_id": job.job_id, "status": job.status.value, "reason": job.reason, "queue": job.queue}
@@ -60,6 +61,15 @@ def _told(job: Job) -> str:
 def _freed(job: Job) -> str:
     by = frees(job.reason)
     return " ".join(filter(None, (f"It is freed by {by}." if by else "", _TO_DO.get(Reason(job.reason)) if by and job.reason else "")))
+
+
+def _parts(cell: Cell, job: Job) -> tuple[str, ...]:
+    """Why parts of a job do not start that waits for them."""
+    queue = place_of_parts(cell.store, job.job_id) if job.reason == Reason.PARTS else None
+    if queue is None:
+        return ()
+    why = f"Parts of it wait in the pool {shown(queue.get('pool'))}: {reason(queue['reason'])}"
+    return tuple(filter(None, (why, _TO_DO.get(queue["reason"]))))
 
 
 def _place(job: Job) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def row(cell: str, flat: Mapping[str, str], pipelines: Registry) -> dict[str, An
         # Clocks are set back now and then.
         "wait_ms": None if started is None else max(0, started - job.created_at),
         "run_ms": None if started is None else max(0, ended - started),
-        # A process of the version before does not tell it: then it is the last run's. Runs of its parts held slots, too.
+        # A process of the version before does not tell it: then it is the last run's.
         "slot_ms": int(flat.get("ran_ms", last)) + int(flat.get("parts_ms", 0)),
         "attempts": job.attempt,
         "crashes": job.crashes,

@@ -193,7 +193,8 @@ class Keeper:
         key = self._key(stage) if shared else None
         must = self._must(stage)
         if must and published:
-            self._lack = HopFailed(f"{stage.name} published files, which another run would lack: publish behind the last change of pools")
+            where = "publish behind the last change of pools, or stage in parts"
+            self._lack = HopFailed(f"{stage.name} published files, which another run would lack: {where}")
         self._on = self._on and stage.reusable and not published and (must or self._most > 0)
         if not self._on or (stage.name == self._last and key is None):
             return

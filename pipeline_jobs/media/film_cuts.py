@@ -17,7 +17,7 @@ from av.stream import Stream
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import MediaError
-from pipeline_jobs.media.container import open_media, picture_of, sound_of
+from pipeline_jobs.media.container import damaged_by_ffmpeg, open_media, picture_of, sound_of
 
 #: Containers whose pieces are of the same kind, with the very times of the whole, and what FFmpeg calls them as it writes them.
 CUTTABLE = {"mp4": "mp4", "matroska": "matroska"}
@@ -75,7 +75,8 @@ def decoding_times(pieces: Sequence[Sequence[int]]) -> Iterator[int]:
     """Of packets by the times at which they are shown, as they come, all of a piece before any of the next one: when each is to be decoded.
 
     Each is decoded at the time at which the one that is shown so many before it is shown, as many as a decoder holds back at most. So the
-    times grow, also from one piece to the next, and none is after that of its picture.
+    times grow, also from one piece to the next, and none is after that of its picture. The first ones are as x264 gives them: by them an
+    MP4 says how long it plays.
     """
     held, shown = 0, list[int]()
     for piece in pieces:
@@ -83,8 +84,7 @@ def decoding_times(pieces: Sequence[Sequence[int]]) -> Iterator[int]:
         rank = {time: number for number, time in enumerate(order)}
         held = max(held, *(number - rank[time] for number, time in enumerate(piece)))
         shown += order
-    step = shown[1] - shown[0] if len(shown) > 1 else 1
-    yield from (shown[0] - (held - number) * step for number in range(min(held, len(shown))))
+    yield from (time - (shown[held] - shown[0]) for time in shown[:held])
     yield from shown[: len(shown) - held]
 
 
@@ -146,6 +146,24 @@ def copy(context: JobContext, path: Path, format: str, cuts: Cuts) -> Copied:
                 voice.take(packet)
     names = [f"picture-{number}" for number in range(len(cuts.begins))]
     return Copied(names, sound is not None, (voice.first if voice else None) or Fraction(0))
+
+
+def check_begins(context: JobContext, name: str) -> None:
+    """A decoder that is given this piece alone shows its first picture.
+
+    Not every picture that a file calls a key frame stands by itself: some are made good by those behind them (intra refresh), or damaged.
+
+    :raises CannotCut: it shows a later one first.
+    """
+    context.check_cancelled()
+    with open_media(context.workdir / name, context.settings.media_max_pixels) as source, damaged_by_ffmpeg():
+        first, begins = None, None
+        for packet in source.demux(video=0):
+            begins = packet.pts if begins is None else begins
+            if (first := next((frame.pts for frame in packet.decode()), None)) is not None:
+                break
+    if first is None or first != begins:
+        raise CannotCut("a key frame cannot be shown without what is before it")
 
 
 class _Copy:

@@ -8,16 +8,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import av
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Stream
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.media.container import damaged_by_ffmpeg
@@ -41,8 +40,11 @@ class Piece:
     path: Path
     #: When its first picture, or sound, is due, in seconds of the film.
     first: Fraction
-    #: The times of its packets, as they come, by the film's clock and in the file's unit.
-    times: list[int]
+    #: The times of its packets, as they come, by the film's clock and in the file's unit, and that unit.
+    times: list[int] = field(default_factory=list)
+    base: Fraction = Fraction(0)
+    #: What a decoder of it is told first.
+    header: bytes = b""
 
 
 def join(context: JobContext) -> dict[str, Any]:
@@ -57,9 +59,9 @@ def join(context: JobContext) -> dict[str, Any]:
     pictures = [(one, folder) for one, folder in zip(results, folders, strict=True) if one.get("count")]
     counts, end = (sum(one["good"] for one in results), sum(one["bad"] for one in results)), max(one["end"] for one in results)
     check_whole(counts, end, context.data["media"]["duration"], heard=sound is None or sound["samples"] > 0)
-    heard = Piece(folders[0] / SOUND, Fraction(sound["first"]), []) if sound and sound["first"] else None
+    heard = Piece(folders[0] / SOUND, Fraction(sound["first"])) if sound and sound["first"] else None
     try:
-        pieces = [Piece(folder / PICTURE, Fraction(one["first"]), []) for one, folder in pictures]
+        pieces = [Piece(folder / PICTURE, Fraction(one["first"])) for one, folder in pictures]
         with damaged_by_ffmpeg():
             written = _written(context, pieces, heard)
         if written != sum(one["count"] for one, _ in pictures):
@@ -96,7 +98,7 @@ def _written(context: JobContext, pieces: Sequence[Piece], sound: Piece | None) 
     options = {"movflags": "+faststart"}
     with ExitStack() as stack:
         film = stack.enter_context(av.open(str(context.workdir / FILM), "w", format="mp4", options=options))
-        tracks = [_Track(stack, film, pieces)] + ([_Track(stack, film, [sound])] if sound else [])
+        tracks = [_Track(film, pieces)] + ([_Track(film, [sound])] if sound else [])
         for _, number, packet in heapq.merge(*(track.packets(number) for number, track in enumerate(tracks)), key=lambda due: due[0]):
             context.check_cancelled()
             packet.stream = tracks[number].stream
@@ -108,13 +110,14 @@ def _look(context: JobContext, pieces: Sequence[Piece]) -> None:
     """Find the times of the pieces. A container shifts what is in it: what is due first tells by how much."""
     for piece in pieces:
         context.check_cancelled()
-        with av.open(str(piece.path), format="mp4") as source:
+        with _opened(piece) as source:
             stream = source.streams[0]
             found = [packet.pts for packet in source.demux(stream) if packet.size and packet.pts is not None]
             if not found or not stream.time_base:
                 raise CannotJoin(f"{piece.path} has no packets")
             shift = round(piece.first / stream.time_base) - min(found)
             piece.times = [time + shift for time in found]
+            piece.base, piece.header = stream.time_base, bytes(stream.codec_context.extradata or b"")
 
 
 def _in_order(pieces: Sequence[Piece]) -> bool:
@@ -122,13 +125,12 @@ def _in_order(pieces: Sequence[Piece]) -> bool:
 
 
 class _Track:
-    """The pieces of a track, one after the other."""
+    """The pieces of a track, one after the other. One at a time is open: a process may not have as many files open as a film has parts."""
 
-    def __init__(self, stack: ExitStack, film: OutputContainer, pieces: Sequence[Piece]) -> None:
-        self._sources = [stack.enter_context(av.open(str(piece.path), format="mp4")) for piece in pieces]
-        self._pieces, streams = pieces, [source.streams[0] for source in self._sources]
-        self._base = _same(streams)
-        self.stream = film.add_stream_from_template(streams[0])
+    def __init__(self, film: OutputContainer, pieces: Sequence[Piece]) -> None:
+        self._pieces, self._base = pieces, _same(pieces)
+        with _opened(pieces[0]) as source:
+            self.stream = film.add_stream_from_template(source.streams[0])
         self.stream.time_base = self._base
         self.count = 0
 
@@ -136,17 +138,24 @@ class _Track:
         """With when each is to be decoded, in seconds."""
         decoded = decoding_times([piece.times for piece in self._pieces])
         shown = chain.from_iterable(piece.times for piece in self._pieces)
-        packets = (packet for source in self._sources for packet in source.demux(source.streams[0]) if packet.size)
+        packets = chain.from_iterable(map(_packets, self._pieces))
         for packet, time, begins in zip(packets, shown, decoded, strict=True):
             packet.pts, packet.dts = time, begins
             self.count += 1
             yield begins * self._base, number, packet
 
 
-def _same(streams: Sequence[Stream]) -> Fraction:
+def _opened(piece: Piece) -> InputContainer:
+    return av.open(str(piece.path), format="mp4")
+
+
+def _packets(piece: Piece) -> Iterator[Packet[Any]]:
+    with _opened(piece) as source:
+        yield from (packet for packet in source.demux(source.streams[0]) if packet.size)
+
+
+def _same(pieces: Sequence[Piece]) -> Fraction:
     """The unit of time of all of them. :raises CannotJoin: one decoder cannot play them all."""
-    bases = {stream.time_base for stream in streams}
-    headers = {bytes(stream.codec_context.extradata or b"") for stream in streams}
-    if len(bases) != 1 or len(headers) != 1 or (base := bases.pop()) is None:
+    if len({(piece.base, piece.header) for piece in pieces}) != 1:
         raise CannotJoin("a part was encoded in another way")
-    return base
+    return pieces[0].base

@@ -56,6 +56,8 @@ def _cut(context: JobContext, format: str) -> list[dict[str, Any]]:
     context.progress(0.0, "cutting")
     cuts = film_cuts.cuts(context, path, context.params["part_seconds"])
     copied = film_cuts.copy(context, path, format, cuts)
+    for name in copied.pictures[1:]:
+        film_cuts.check_begins(context, name)
     with open_media(path, max_pixels) as source:
         video, origin = picture_of(source), Fraction(source.start_time or 0, av.time_base)
         assert video is not None
@@ -128,6 +130,7 @@ def sound(context: JobContext) -> dict[str, Any]:
         for packet in job.packets(audio):
             for frame in job.decode(packet):
                 if isinstance(frame, AudioFrame):
+                    # Before: a sound that need not be resampled is given another time.
                     job.reached(frame, origin)
                     speech.take(frame)
                     made.take(frame)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from pipeline_jobs.exceptions import BadParameters
 
+#: The parameters of a job that matter to its transcript.
+PARAMS = ("language", "speech_model", "on_language", "numbers", "mask")
 #: The module of each engine, and the languages that it knows (ISO 639-1; Hawaiian has no code there).
 MODULES = {"moonshine": "moonshine_voice", "whisper": "faster_whisper"}
 _WHISPER = (

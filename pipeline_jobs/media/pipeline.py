@@ -119,7 +119,7 @@ def _noted(name: str, run: Callable[[JobContext], Gives], *packages: str, params
 
 
 #: What matters to the transcript.
-_SPEECH = ("language", "speech_model", "on_language", "numbers", "mask")
+_SPEECH = languages.PARAMS
 
 MEDIA = register(
     Pipeline(

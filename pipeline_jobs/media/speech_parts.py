@@ -34,7 +34,9 @@ def plan(context: JobContext) -> dict[str, Any]:
     transcribe.chosen(context, listening)
     pieces = [span for span, _ in voice.pieces(context.workdir / context.data["speech"], voice.joined(listening.spoken))]
     parts = cut(pieces, context.params["part_seconds"])
-    (context.workdir / LISTENING).write_text(json.dumps({**listening._asdict(), "parts": parts}), "utf-8")
+    (context.workdir / LISTENING).write_text(
+        json.dumps({**listening._asdict(), "asked": transcribe.asks(context), "parts": parts}), "utf-8"
+    )
     return {"listening": LISTENING, "speech_parts": len(parts)}
 
 
@@ -49,7 +51,8 @@ def cut(pieces: Sequence[Span], seconds: float) -> list[list[Span]]:
 
 def cut_sound(context: JobContext) -> dict[str, Any]:
     """Write `hear-0.wav` and `hear-0.json` of the first part, and so on. Needs `listening` and `speech`. :return: `{"cut": how many}`"""
-    known = json.loads((context.workdir / context.data["listening"]).read_text("utf-8"))
+    if (known := transcribe.known_of(context)) is None:
+        return {"cut": 0}
     listening = transcribe.listening_of(known)
     with wave.open(str(context.workdir / context.data["speech"]), "rb") as whole:
         for number, pieces in enumerate(map(transcribe.spans, known["parts"])):

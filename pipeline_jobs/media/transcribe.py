@@ -109,14 +109,27 @@ def run(context: JobContext) -> dict[str, Any]:
 
 def _shares(context: JobContext) -> tuple[Listening, list[Share]]:
     """What is known of the sound; and its pieces, all at once, or as they were given to parts of the job."""
-    if not (name := context.data.get("listening")):
+    if (known := known_of(context)) is None:
         context.progress(0.0, "listening")
         listening = listen(context, lambda done: context.progress(done * SEARCH, "listening"))
         return listening, [(voice.joined(listening.spoken), None)]
-    known = json.loads((context.workdir / name).read_text("utf-8"))
     given = context.data.get("recognised")
     rows = json.loads((context.workdir / given).read_text("utf-8"))[: len(known["parts"])] if given else []
-    return listening_of(known), [(pieces, Said.read(row) if row else None) for pieces, row in zip_longest(known["parts"], rows)]
+    shares: list[Share] = [(pieces, Said.read(row) if row else None) for pieces, row in zip_longest(known["parts"], rows)]
+    # Where nobody speaks there is no part; the result names the model all the same.
+    return listening_of(known), shares or [([], None)]
+
+
+def asks(context: JobContext) -> dict[str, Any]:
+    """What the job says of its transcript."""
+    return {name: context.params.get(name) for name in languages.PARAMS}
+
+
+def known_of(context: JobContext) -> dict[str, Any] | None:
+    """What the stages before have found (`listening`); None: nothing, or for a job that asked for something else (a retry may)."""
+    name = context.data.get("listening")
+    known: dict[str, Any] = json.loads((context.workdir / name).read_text("utf-8")) if name else {}
+    return known if known and known.get("asked") == asks(context) else None
 
 
 def listening_of(known: Mapping[str, Any]) -> Listening:

@@ -93,6 +93,21 @@ def test_it_is_said_how_many_parts_have_ended(parted: Parted) -> None:
     assert "2 of 5 have ended." in run("explain", job.job_id).output
 
 
+def test_it_is_explained_why_parts_do_not_start(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs, tmp_path, pool="gpu")
+    parted.slots(1)
+    job = parted.submit()
+    parted.run_next()
+    run = runner(jobs)
+    assert "Parts of it wait in the pool gpu: No worker of its pool is running at the moment. Start" in run("explain", job.job_id).output
+    parted.slots(2, "gpu")
+    assert "Parts of it wait" not in run("explain", job.job_id).output, "both that are open were sent to a worker"
+    parted.start_next("gpu")
+    jobs.client.set_limits("acme", TenantLimits(paused=True))
+    parted.run_next("gpu")
+    assert "Parts of it wait in the pool gpu: Its tenant is paused. jobs limits" in run("explain", job.job_id).output
+
+
 def test_a_job_that_waits_for_its_parts_waits_for_no_slot(parted: Parted) -> None:
     parted.slots(1)
     parted.submit()

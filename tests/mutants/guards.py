@@ -142,6 +142,7 @@ SITE = "tests/unit/media/test_site.py"
 PERSONAL = "tests/unit/media/test_personal.py"
 FILM_PARTS, SPEECH_PARTS = "tests/unit/media/test_film_parts.py", "tests/unit/media/test_speech_parts.py"
 IN_PARTS = "tests/unit/media/test_in_parts.py"
+PARTS_KEPT = "tests/integration/test_parts_in_history.py"
 RENDER, RENDERED = "tests/unit/media/test_render.py", "tests/unit/media/test_outputs.py"
 PIPELINES = "tests/unit/test_pipelines.py"
 AWAY = "tests/unit/test_run_store_away.py"
@@ -504,7 +505,9 @@ GUARDS = (
         PARTS,
     ),
     _lua("lib/ending", "the end of a part is not a job's", "if job.part_of then return end_part(id, job, to, extra[4]) end", "", PARTS),
-    _lua("lib/ending", "with a job ends its split", "  if job.split then retire_split(id, job) end\n", "", PARTS),
+    _lua("lib/ending", "with a job ends its split", "  if job.split then retire_split(id, job, HISTORY == 1) end\n", "", PARTS),
+    _lua("lib/ending", "what parts ran until their job's end", "retire_split(id, job, HISTORY == 1)", "retire_split(id, job)", PARTS_KEPT),
+    _lua("lib/parts", "what parts ran is their job's slot time", "if live and HISTORY == 1 then", "if false then", PARTS_KEPT),
     _lua("lib/starting", "a part's wait is no job's", "if not (job.started_at or job.part_of) then", "if not job.started_at then", PARTS),
     _lua("cancel_job", "whoever means a part means its job", "id = of or id\n", "", PARTS),
     _lua(
@@ -3097,7 +3100,11 @@ GUARDS = (
     _py("media/film_cuts", "nothing is before the first cut", "if not keys or keys[0] != times[0][0]:", "if not keys:", FILM_PARTS),
     _py("media/film_join", "every picture is there", "if written != sum(one", "if 0 > sum(one", FILM_PARTS),
     _py("media/film_join", "parts do not overlap", "if not pieces or not _in_order(pieces):", "if not pieces:", FILM_PARTS),
-    _py("media/film_join", "one decoder plays all parts", "len(bases) != 1 or len(headers) != 1 or", "len(bases) != 1 or", FILM_PARTS),
+    _py("media/film_join", "one decoder plays all parts", "(piece.base, piece.header) for piece", "piece.base for piece", FILM_PARTS),
+    _py("media/transcribe", "other parameters are heard anew", 'and known.get("asked") == asks(context)', "", SPEECH_PARTS),
+    _py("media/transcribe", "a silent film in parts names its model", "shares or [([], None)]", "shares", SPEECH_PARTS),
+    _py("media/film_cuts", "an MP4 plays as long", "time - (shown[held] - shown[0])", "time - held - shown[-1]", FILM_PARTS),
+    _py("media/film_cuts", "a cut key frame stands by itself", "if first is None or first != begins:", "if first is None:", FILM_PARTS),
     _py("media/in_parts", "a part gets files of its own", "not _FILE.fullmatch(name) or", "", IN_PARTS),
     _py(
         "media/in_parts",
@@ -3552,7 +3559,7 @@ GUARDS = (
     ),
     _py("jobs/stage_runs", "a wait asks while its mistakes are the job's", "parked.asks = _asked(stage, context)", "pass", CANNOT_ASK),
     _py("runlog/masking", "links of signals", "sig|link|token", "sig|token", RUN_LOG),
-    _lua("lib/parts", "slots of parts are their job's", "  note_slots_of_part(job, used + (kept[3] or 0))\n", "", PART_SLOTS),
+    _lua("lib/parts", "slots of parts are their job's", "  if live and HISTORY == 1 then redis", "  if false then redis", PART_SLOTS),
     _lua("lib/parts", "slots of a part's earlier runs, too", "used + (kept[3] or 0))", "used)", PART_SLOTS),
     _lua(
         "lib/parts",

@@ -101,6 +101,34 @@ def test_the_error_of_a_part_ends_the_run_or_is_collected() -> None:
     assert testing.run(in_parts(on_part_error="collect"), {"text": "one never"}).result == {"seen": ["ONE", "media_damaged"]}
 
 
+def test_a_bug_of_a_part_is_collected_as_by_a_worker() -> None:
+    stage = Map(
+        "shout", cut, lambda context, part: {"n": 1 // part.number}, lambda context, results: {"all": results}, on_part_error="collect"
+    )
+    first, second = testing.run(Pipeline("loud", (stage,), Params, needs_url=False), {"text": "one two"}).result["all"]
+    assert (first.code, second) == ("internal_error", {"n": 1})
+
+
+def test_a_join_finds_no_more_than_it_would_find_in_a_run_of_its_own(tmp_path: Path) -> None:
+    """Else a pipeline that passes its test fails on workers."""
+
+    def notes(context: JobContext) -> Iterator[Part]:
+        context.data["noted"] = True
+        yield from cut(context)
+
+    def finds(context: JobContext, results: Sequence[Any]) -> dict[str, Any]:
+        files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+        return {"files": files, "data": sorted(context.data)}
+
+    def keep(context: JobContext) -> dict[str, int]:
+        (context.workdir / "kept.txt").touch()
+        return {"kept": 1}
+
+    stages = (Stage("keep", keep), Map("shout", notes, shout, finds))
+    ran = testing.run(Pipeline("loud", stages, Params, needs_url=False), {"text": "one two"}, workdir=tmp_path)
+    assert (ran.data["files"], ran.data["data"]) == (["kept.txt", "parts/0/loud.txt", "parts/1/loud.txt"], ["kept"])
+
+
 def test_a_part_publishes_nothing() -> None:
     def publishes(context: JobContext, part: Part) -> dict[str, Any]:
         return {"link": context.publish(context.workdir / part.files[0], "a.txt")}

@@ -48,7 +48,7 @@ local function end_job(id, job, to, extra, meta)
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at or job.run_until then redis.call('ZREM', K.deadlines(), id) end
   leave_upload(id, job)
-  if job.split then retire_split(id, job) end
+  if job.split then retire_split(id, job, HISTORY == 1) end
   local named_tenant, named_workspace = series_of(job.tenant_id, job.workspace_id)
   count('completed', named_tenant, named_workspace, to)
   -- AsyncResult.get() waits on Celery's own channel for the JSON of the result's meta. An installation that shares its server has the channel

@@ -32,9 +32,15 @@ local function open_parts(split, id, job, many)
   if to > from then redis.call('HSET', K.parts(split), 'opened', int(to)) end
 end
 
--- A split of a job is over: its table goes now, its open parts and its files with `end_splits`.
-local function retire_split(id, job)
+-- A split of a job is over: its table goes now, its open parts and its files with `end_splits`. counted: what its open parts have run until
+-- now is added to `parts_ms` of the job. Of very many, of some: this runs in the script that ends the job.
+local function retire_split(id, job, counted)
   local split = id .. '~' .. string.match(job.split, '^%d+')
+  for _, part in ipairs(counted and redis.call('SRANDMEMBER', K.open_parts(split), 200) or {}) do
+    local open = load(part)
+    if open then redis.call('HINCRBY', K.job(id), 'parts_ms', int(used_ms(open) + (redis.call('HGET', K.job(part), 'ran_ms') or 0))) end
+    spend(3)
+  end
   owe(job.tenant_id, -(redis.call('HGET', K.parts(split), 'store_bytes') or 0))
   redis.call('UNLINK', K.parts(split))
   redis.call('HDEL', K.job(id), 'split')
@@ -44,11 +50,6 @@ end
 
 -- The end of a part: its record goes, its result is in the table, the next part is opened, and after the last one its job goes on.
 local function end_part(id, job, to, detail)
-  -- For the history the slots of a part are its job's. That one may have ended, and its id may be another's by now.
-  local function note_slots_of_part(job, used)
-    if HISTORY == 0 or redis.call('HGET', K.job(job.part_of), 'order') ~= job.order then return end
-    redis.call('HINCRBY', K.job(job.part_of), 'parts_ms', int(used))
-  end
   -- What a part that has ended leaves in the table. Returns the row, or nil: its job ends with it. detail: of an error, JSON.
   local function row_of_part(id, job, to, detail, outputs)
     local split, number = string.match(id, '^(.+)%.(%d+)$')
@@ -66,13 +67,15 @@ local function end_part(id, job, to, detail)
   local used, kept = used_ms(job), redis.call('HMGET', K.job(id), 'outputs', 'blobs', 'ran_ms')
   release(id, job, to)
   record_usage(job, nil, used)
-  note_slots_of_part(job, used + (kept[3] or 0))
   move(id, job, to)
   if job.run_until then redis.call('ZREM', K.deadlines(), id) end
   owe(job.tenant_id, -(job.store_bytes or 0))
   redis.call('DEL', K.job(id))
   redis.call('SREM', K.open_parts(split), id)
-  local row = redis.call('HEXISTS', K.parts(split), 'left') == 1 and row_of_part(id, job, to, detail, kept[1])
+  local live = redis.call('HEXISTS', K.parts(split), 'left') == 1
+  -- For the history: how long the job's parts had a slot.
+  if live and HISTORY == 1 then redis.call('HINCRBY', K.job(job.part_of), 'parts_ms', int(used + (kept[3] or 0))) end
+  local row = live and row_of_part(id, job, to, detail, kept[1])
   if kept[2] and row and to == 'completed' then
     redis.call('RPUSH', K.parts_blobs(split), kept[2])
   elseif kept[2] then

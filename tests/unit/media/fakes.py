@@ -126,9 +126,12 @@ def make_film(
     silent: bool = False,
     dark: tuple[float, float] = (0.0, 0.0),
     options: dict[str, str] | None = None,
+    muxing: dict[str, str] | None = None,
+    hurried: int = 0,
 ) -> Path:
-    """A small film with a beep, or only one of the two. Between the times of `dark` it is black and silent."""
-    with av.open(str(path), "w", format=format) as output:
+    """A small film with a beep, or only one of the two. Between the times of `dark` it is black and silent. So many of its first pictures
+    (`hurried`) are shown for a hundredth of a second each; the next one stays."""
+    with av.open(str(path), "w", format=format, options=muxing or {}) as output:
         picture: av.VideoStream | None = None
         sound: av.AudioStream | None = None
         if size is not None:
@@ -136,6 +139,8 @@ def make_film(
             assert isinstance(made, av.VideoStream)
             picture = made
             picture.width, picture.height, picture.pix_fmt = *size, "rgb24" if codec == "png" else "yuv420p"
+            if hurried:
+                picture.codec_context.time_base = Fraction(1, 100)
             if rotation:
                 picture.set_display_rotation(rotation)
         if audio:
@@ -148,7 +153,7 @@ def make_film(
                 image = np.zeros((size[1], size[0], 3), dtype=np.uint8)
                 image[:, : size[0] // 2] = (55 + 20 * (number % 10)) * lit
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-                frame.pts, frame.time_base = number, Fraction(1, 10)
+                frame.pts, frame.time_base = number if number < hurried else 10 * number, Fraction(1, 100)
                 output.mux(picture.encode(frame))
             if sound is not None:
                 step = rate // 10

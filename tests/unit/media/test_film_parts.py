@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import wave
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +104,34 @@ def test_a_film_in_parts_is_the_film_as_a_whole(make_context: MakeContext, tmp_p
     assert decoded == sorted(set(decoded))
 
 
+LATE, UNEVEN = {"muxing": {"avoid_negative_ts": "make_zero"}}, {"hurried": 2, "audio": False}
+
+
+@pytest.mark.parametrize("options", [LATE, UNEVEN], ids=["late", "uneven"])
+def test_it_plays_as_long_as_the_whole(make_context: MakeContext, tmp_path: Path, options: dict[str, Any]) -> None:
+    """A film whose clock does not begin at 0, with a sound that need not be resampled; one whose pictures are shown for different times."""
+    context = prepare(make_context, make_film(tmp_path / "a.mp4", seconds=13, options=KEYS, rate=48_000, **options))
+    whole = transcode.run(context)["output_media"]
+    playing = seen(context.workdir / "video.mp4")[2]
+    (context.workdir / "video.mp4").unlink()
+    together = joined(context, parts_of(context))["output_media"]
+    assert (together["duration"], seen(context.workdir / "video.mp4")[2]) == (whole["duration"], playing)
+
+
+def test_a_film_may_have_more_parts_than_a_process_may_have_files(make_context: MakeContext, tmp_path: Path) -> None:
+    context = prepare(make_context, make_film(tmp_path / "a.mp4", seconds=30, options=KEYS, audio=False), part_seconds=1)
+    results = parts_of(context)
+    assert len(results) == 30
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = set(map(int, os.listdir("/proc/self/fd")))
+    room = next(islice((number + 1 for number in count() if number not in opened), 12, None))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room, hard))
+    try:
+        assert joined(context, results)["output_media"]["duration"] == 29.9
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def in_parts(make_context: MakeContext, tmp_path: Path) -> tuple[JobContext, list[dict[str, Any]]]:
     context = prepare(make_context, make_film(tmp_path / "a.mp4", seconds=13, options=KEYS))
     return context, parts_of(context)
@@ -140,6 +171,7 @@ def test_parts_that_do_not_fit_are_not_joined(make_context: MakeContext, tmp_pat
     ("name", "options"),
     [
         ("open groups", {"codec": "mpeg2video", "format": "matroska", "options": {"g": "10", "bf": "2"}}),
+        ("key frames that are none", {"options": {"g": "10", "bf": "0", "preset": "fast", "x264-params": "intra-refresh=1"}}),
         ("one key frame", {"options": {"g": "1000", "sc_threshold": "0"}}),
         ("another container", {"codec": "mpeg4", "format": "avi", "audio_codec": "libmp3lame", "rate": 44_100}),
         ("short", {"seconds": 3, "options": KEYS}),

@@ -100,6 +100,30 @@ def test_what_a_part_failed_of_is_recognised_after_all(make_context: MakeContext
     assert 0 < exact.pieces < pieces
 
 
+def test_a_retry_with_other_parameters_hears_all_of_it_anew(make_context: MakeContext, exact: Exact) -> None:
+    """What is to be masked by now stands in what the parts of the job before gave."""
+    context = spoken(make_context)
+    context.params = {**context.params, "mask": []}
+    (context.workdir / "recognised.json").write_text(json.dumps(parts_of(context)))
+    context.params = {**context.params, **MASKED}
+    again = transcribe.run(_with(context, "recognised.json"))
+    assert again == transcribe.run(replace(context, data={name: context.data[name] for name in ("speech", "speech_start")}))
+    assert (again["masked"]["number"] > 0, "7" in again["transcript"]) == (True, False)
+    assert speech_parts.cut_sound(context) == {"cut": 0}, "its parts would be those of the other job"
+
+
+def test_a_long_sound_in_which_nobody_speaks_gives_the_same(
+    make_context: MakeContext, exact: Exact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voice, "stretches", lambda path, told: [])
+    context = spoken(make_context)
+    whole = transcribe.run(context)
+    assert (whole["transcript"], whole["speech_model"]) == ("", exact.name)
+    context.data.update(speech_parts.plan(context))
+    assert context.data["speech_parts"] == 0
+    assert transcribe.run(context) == whole
+
+
 def _with(context: JobContext, recognised: str) -> JobContext:
     return replace(context, data={**context.data, "recognised": recognised})
 
