@@ -3559,15 +3559,7 @@ GUARDS = (
     ),
     _py("jobs/stage_runs", "a wait asks while its mistakes are the job's", "parked.asks = _asked(stage, context)", "pass", CANNOT_ASK),
     _py("runlog/masking", "links of signals", "sig|link|token", "sig|token", RUN_LOG),
-    _lua("lib/parts", "slots of parts are their job's", "  if live and HISTORY == 1 then redis", "  if false then redis", PART_SLOTS),
     _lua("lib/parts", "slots of a part's earlier runs, too", "used + (kept[3] or 0))", "used)", PART_SLOTS),
-    _lua(
-        "lib/parts",
-        "the job may be gone, or another",
-        "if HISTORY == 0 or redis.call('HGET', K.job(job.part_of), 'order') ~= job.order then",
-        "if HISTORY == 0 then",
-        PART_SLOTS,
-    ),
     _lua("submit_batch", "retries side by side are all known", "'needed_by', id .. live_retries(other))", "'needed_by', id)", TWO_RETRIES),
     _lua(
         "lib/batches",
