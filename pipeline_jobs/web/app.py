@@ -57,6 +57,7 @@ from pipeline_jobs.web.http.waiting import WaitingRoom
 from pipeline_jobs.web.middleware import Envelope
 from pipeline_jobs.web.processes import Processes
 from pipeline_jobs.web.schemas.problem import Problem
+from pipeline_jobs.web.server.giving_way import give_way
 from pipeline_jobs.web.server.slow import rests
 from pipeline_jobs.web.state import EXTENSION, Web
 from pipeline_jobs.web.traced import Traced
@@ -93,6 +94,7 @@ def create_app(cell: Cell) -> Flask:
     # Of a form the second one counts, too: without it werkzeug takes no more than 500,000 bytes.
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
+    cell.store.before_script = give_way
     # Some threads stay free for requests that do not wait.
     watch = Watch(cell.store, settings, cell.broker, kind="api", node=f"api@{socket.gethostname()}")
     processes = Processes(cell.store, watch.name)

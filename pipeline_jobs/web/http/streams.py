@@ -11,6 +11,7 @@ from flask import request
 
 from pipeline_jobs.events.hub import Follower, Told
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.web.server.giving_way import give_way, stand_back
 from pipeline_jobs.web.state import web
 
 #: A silent stream sends so often a sign of life, in seconds: proxies close what is silent for a minute.
@@ -45,7 +46,9 @@ class EventStream:
             return first
         if self._follower.end is not None:
             raise StopIteration
+        stand_back()
         events = self._follower.next(PING_SECONDS)
+        give_way()
         if not self._is_allowed():
             raise StopIteration
         if events:

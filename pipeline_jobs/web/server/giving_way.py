@@ -1,0 +1,191 @@
+"""Who gives way to whom: a tenant that has used much of a process stands back while one that has used less is at work, here or in another
+process of the API.
+
+Turns (`web/server/accounts.py`) bound how many requests of one are at work. But two that compute are enough to keep the interpreter from a
+third, which asks for its lock some ten times; and as many in each process fill the store and the machine. So a request looks, as it begins
+and before each of its scripts, whether somebody is at work who has used less, and lets that one go first. What nobody else needs is
+everybody's: whoever is alone, or among others that use as much, never waits.
+
+Nobody can hold up others with this for long: a request goes first for `CLAIM_SECONDS` from its beginning, those of one tenant for
+`MOST_CLAIMED` of the time, only those whose tenant is known by its key, and whoever gives way waits for `WAIT_SECONDS` at a time.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic, thread_time
+from typing import Any
+
+from pipeline_jobs.web.server.accounts import Used
+
+#: How much more than another one may have used, as a part of a process's time, before it gives way. Whoever uses less in all never does.
+MARGIN = 0.1
+#: How long a request goes before those of others, in seconds, and the part of the time in which those of one may.
+CLAIM_SECONDS, MOST_CLAIMED = 0.25, 0.6
+#: How long one that gives way waits at a time, in seconds, and how often it looks at other processes (more seldom, if many wait).
+WAIT_SECONDS, LOOK_SECONDS = 0.1, 0.005
+#: How many of those that wait are told at once that the way is free: all of them together would be in the way of the next one.
+WOKEN = 2
+_PLACES = 64
+
+
+class Told:
+    """Who is at work in each process that has used least. Made before the fork; a process writes its own place only (see `balance.py`)."""
+
+    def __init__(self) -> None:
+        # What it has used, in millionths of the time; the hash of its name; since when its request is at work, in ms (0: nobody is).
+        self._cells = memoryview(mmap.mmap(-1, _PLACES * 24)).cast("q")
+
+    def tell(self, place: int, name: str, part: float, since: float) -> None:
+        """This one is. :param since: 0: nobody is."""
+        at = 3 * (place % _PLACES)
+        self._cells[at], self._cells[at + 1], self._cells[at + 2] = int(part * 1e6), hash(name), int(since * 1000)
+
+    def has_less(self, place: int, name: str, part: float, now: float) -> bool:
+        """In another process somebody else is at work who has used less than so much."""
+        cells, own, told, begun = self._cells, 3 * (place % _PLACES), hash(name), int((now - CLAIM_SECONDS) * 1000)
+        return any(
+            cells[at + 2] > begun and cells[at] < part * 1e6 and cells[at + 1] != told for at in range(0, 3 * _PLACES, 3) if at != own
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Going:
+    """A request that has a thread."""
+
+    way: Way
+    conn: Any
+    group: str
+    #: Since when it goes first, if it does; and up to where its processor time was charged.
+    since: float
+    charged: float
+    is_paused: bool = False
+
+    def goes_first(self, now: float) -> bool:
+        """As far as it is up to the request."""
+        return not self.is_paused and now - self.since < CLAIM_SECONDS and not self.conn.waits
+
+
+_HERE = threading.local()
+
+
+def give_way() -> None:
+    """The request of this thread waits, if it is not its turn. To be called where it holds no lock. In other threads: nothing."""
+    going: Going | None = getattr(_HERE, "going", None)
+    if going is not None:
+        going.way.pause(going)
+
+
+def stand_back() -> None:
+    """The request of this thread begins to wait for something that takes long: nobody need wait for it meanwhile."""
+    going: Going | None = getattr(_HERE, "going", None)
+    if going is not None:
+        going.way.stand_back(going)
+
+
+class Way:
+    """Of a process. From any thread."""
+
+    def __init__(self, told: Told, place: int, clock: Callable[[], float] = monotonic) -> None:
+        """:param place: the process's number."""
+        self._told, self._place, self._clock = told, place, clock
+        self._freed = threading.Condition()
+        #: Requests that go before those of others, as long as they are at work.
+        self._going: list[Going] = []
+        self._waiting = 0
+        #: What each has used of the processor (and of the store, see `slow.costs`), and how long its requests went first.
+        self.used, self.first = Used(), Used()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests give way now."""
+        return self._waiting
+
+    def served(self, conn: Any, handle: Callable[[Any], Any]) -> tuple[Any, float]:
+        """What `handle` gives for the next request of a connection, and what that took of the processor, in seconds."""
+        begun = thread_time()
+        with self.at_work(conn) as going:
+            self.pause(going)
+            kept = handle(conn)
+        return kept, thread_time() - begun
+
+    def pause(self, going: Going) -> None:
+        """Let those go first who have used less."""
+        now = self._clock()
+        self._charge(going, now)
+        if self._must_wait(going.group, now):
+            with self._freed:
+                self._wait(going, now)
+
+    def stand_back(self, going: Going) -> None:
+        with self._freed:
+            self._ends(going, self._clock())
+
+    @contextmanager
+    def at_work(self, conn: Any) -> Iterator[Going]:
+        """The block is the next request of this connection."""
+        now = self._clock()
+        going = Going(self, conn, conn.group, now, thread_time())
+        if conn.is_known and self.first.part(conn.group, now) < MOST_CLAIMED:
+            with self._freed:
+                # Those that have been at work for long are nobody's concern.
+                self._going = [other for other in self._going if now - other.since < CLAIM_SECONDS]
+                self._going.append(going)
+                self._tell(now)
+        _HERE.going = going
+        try:
+            yield going
+        finally:
+            _HERE.going = None
+            now = self._clock()
+            self._charge(going, now, getattr(conn.sock, "cost", 0.0))
+            with self._freed:
+                self._ends(going, now)
+
+    def _charge(self, going: Going, now: float, cost: float = 0.0) -> None:
+        spent = thread_time()
+        self.used.add(going.group, spent - going.charged + cost, now)
+        going.charged = spent
+
+    def _ends(self, going: Going, now: float) -> None:
+        if going in self._going:
+            self._going.remove(going)
+            self.first.add(going.group, min(now - going.since, CLAIM_SECONDS), now)
+            self._tell(now)
+            self._freed.notify(WOKEN)
+
+    def _wait(self, going: Going, now: float) -> None:
+        begun, until = now, now + WAIT_SECONDS
+        going.is_paused, self._waiting = True, self._waiting + 1
+        self._tell(now)
+        while now < until and self._must_wait(going.group, now):
+            self._freed.wait(min(LOOK_SECONDS * self._waiting, until - now))
+            now = self._clock()
+        going.is_paused, self._waiting = False, self._waiting - 1
+        going.since += now - begun
+        self._tell(now)
+
+    def _must_wait(self, group: str, now: float) -> bool:
+        """Another is at work who has used less."""
+        part = self.used.part(group, now) - MARGIN
+        if part <= 0:
+            return False
+        return any(going.group != group and self.used.part(going.group, now) < part for going in self._first(now)) or (
+            self._told.has_less(self._place, group, part, now)
+        )
+
+    def _first(self, now: float) -> list[Going]:
+        """Those that do now."""
+        return [going for going in self._going if going.goes_first(now)]
+
+    def _tell(self, now: float) -> None:
+        """To the other processes."""
+        least = min(self._first(now), key=lambda going: self.used.part(going.group, now), default=None)
+        if least is None:
+            self._told.tell(self._place, "", 0.0, 0.0)
+        else:
+            self._told.tell(self._place, least.group, self.used.part(least.group, now), least.since)
