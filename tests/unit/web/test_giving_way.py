@@ -1,4 +1,5 @@
-"""Who gives way to whom (with a server: `test_turns.py`; with a store: `tests/integration/web/test_giving_way.py`). The clock stands still."""
+"""Who gives way to whom, by a clock that stands still. With a server: `test_turns.py`; with a store: `tests/integration/web/test_stands_back.py`.
+"""
 
 from __future__ import annotations
 
