@@ -106,6 +106,7 @@ CONNECTIONS = "tests/unit/web/test_connections.py"
 COSTS = "tests/integration/web/test_costs.py"
 TURNS = "tests/unit/web/test_turns.py"
 ACCOUNTS = "tests/unit/web/test_accounts.py"
+GIVING_WAY, STANDS_BACK = "tests/unit/web/test_giving_way.py", "tests/integration/web/test_stands_back.py"
 SHARES = "tests/unit/web/test_shares.py"
 AUTH = "tests/integration/web/test_auth.py"
 BOUNDS = "tests/integration/web/test_body_bounds.py"
@@ -3302,6 +3303,35 @@ GUARDS = (
     ),
     _py("files/paced", "who waits for a disk that hangs gives up", "mine.acquire(timeout=TURN_SECONDS)", "mine.acquire()", PACED),
     _py("files/paced", "who gave up is given no turn", "self._waiting[tenant_id].remove(mine)", "pass", PACED),
+    _py(
+        "web/server/giving_way",
+        "whoever has used more gives way",
+        "        if self._must_wait(going.group, now):",
+        "        if False:",
+        GIVING_WAY,
+    ),
+    _py("web/server/giving_way", "who gives way holds up nobody", "return not self.is_paused and", "return", GIVING_WAY),
+    _py("web/server/giving_way", "a request goes first for a while only", " and now - self.since < CLAIM_SECONDS and", " and", GIVING_WAY),
+    _py("web/server/giving_way", "nobody waits for one that waits for its client", " and not self.conn.waits\n", "\n", GIVING_WAY),
+    _py("web/server/giving_way", "nor for one that waits for a job", "going.way.stand_back(going)", "pass", GIVING_WAY),
+    _py("web/server/giving_way", "nor for one whom nobody knows", "if conn.is_known and self", "if self", GIVING_WAY),
+    _py("web/server/giving_way", "going first has its part of the time", "now) < MOST_CLAIMED:", "now) < 1e9:", GIVING_WAY),
+    _py("web/server/giving_way", "giving way has an end", "while now < until and self", "while self", GIVING_WAY),
+    _py("web/server/giving_way", "nobody gives way to itself in another process", " and cells[at + 1] != told for", " for", GIVING_WAY),
+    _py("web/server/giving_way", "what a process told ages", "cells[at + 2] > begun and", "cells[at + 2] and", GIVING_WAY),
+    _py("web/server/giving_way", "who has used nearly as much gives way to nobody", "now) - MARGIN", "now)", GIVING_WAY),
+    _py("web/server/giving_way", "what the store did counts as used", "going.charged + cost, now)", "going.charged, now)", GIVING_WAY),
+    _py(
+        "web/server/giving_way",
+        "a process hears of the others",
+        "(\n            self._told.has_less(self._place, group, part, now)\n",
+        "(\n            False\n",
+        GIVING_WAY,
+    ),
+    _py("web/server/accounts", "what was used is forgotten", " * exp((at - now) / USED_SECONDS)", "", GIVING_WAY),
+    _py("web/app", "the API's scripts give way", "    cell.store.before_script = TURNS", "    TURNS", STANDS_BACK),
+    _py("files/paced", "each step of an upload gives way", "        self.before_step()\n", "", PACED),
+    _py("web/api/uploads", "uploads give way", "        give_way()\n", "", STANDS_BACK),
     _py("web/server/gunicorn_worker", "the queue of a tenant", "if len(parked) >= self._most_parked:", "if False:", TURNS),
     _py(
         "web/server/gunicorn_worker",

@@ -23,13 +23,15 @@ from typing import Any
 from pipeline_jobs.web.server.accounts import Used
 
 #: How much more than another one may have used, as a part of a process's time, before it gives way. Whoever uses less in all never does.
-MARGIN = 0.1
+MARGIN = 0.05
 #: How long a request goes before those of others, in seconds, and the part of the time in which those of one may.
 CLAIM_SECONDS, MOST_CLAIMED = 0.25, 0.6
 #: How long one that gives way waits at a time, in seconds, and how often it looks at other processes (more seldom, if many wait).
 WAIT_SECONDS, LOOK_SECONDS = 0.1, 0.005
 #: How many of those that wait are told at once that the way is free: all of them together would be in the way of the next one.
 WOKEN = 2
+#: Of many small steps every so many.
+SEVERAL = 16
 _PLACES = 64
 
 
@@ -64,6 +66,8 @@ class Going:
     since: float
     charged: float
     is_paused: bool = False
+    #: Small steps that it has made.
+    steps: int = 0
 
     def goes_first(self, now: float) -> bool:
         """As far as it is up to the request."""
@@ -78,6 +82,15 @@ def give_way() -> None:
     going: Going | None = getattr(_HERE, "going", None)
     if going is not None:
         going.way.pause(going)
+
+
+def give_way_at_times() -> None:
+    """The same at one in several calls: for steps that take less than a look at the others."""
+    going: Going | None = getattr(_HERE, "going", None)
+    if going is not None:
+        going.steps += 1
+        if not going.steps % SEVERAL:
+            going.way.pause(going)
 
 
 def stand_back() -> None:
@@ -174,7 +187,7 @@ class Way:
         part = self.used.part(group, now) - MARGIN
         if part <= 0:
             return False
-        return any(going.group != group and self.used.part(going.group, now) < part for going in self._first(now)) or (
+        return any(self.used.part(going.group, now) < part for going in self._first(now)) or (
             self._told.has_less(self._place, group, part, now)
         )
 

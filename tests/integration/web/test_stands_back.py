@@ -1,4 +1,4 @@
-"""Between the steps of a long request others go first: of a greedy neighbour's cancellation or upload no more than one step is under way."""
+"""Between the steps of a long request others go first: of a greedy neighbour's cancellation or upload one step at most is under way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from pipeline_jobs.files.upload import PIECE_BYTES
 from pipeline_jobs.jobs.bulk import PAGE
 from pipeline_jobs.web.server.accounts import USED_SECONDS
-from pipeline_jobs.web.server.giving_way import Told, Way
+from pipeline_jobs.web.server.giving_way import SEVERAL, Told, Way
 from tests.waiting import until
 
 from .world import World
@@ -60,9 +60,7 @@ def _of(tenant: str) -> Any:
     return SimpleNamespace(group=tenant, is_known=True, waits=False, sock=SimpleNamespace(cost=0.0))
 
 
-def test_a_greedy_neighbours_cancellation_stops_after_each_page(
-    client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_greedy_neighbours_cancellation_stops_after_each_page(client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = STEPS * PAGE
     made = client.post("/pipeline/batches", json={"jobs": [{"pipeline": "sleep"}] * jobs}).get_json()
     neighbours, run, other = Neighbours(), world.store.run, world.make_cell()
@@ -96,3 +94,17 @@ def test_a_greedy_neighbours_upload_stops_after_each_piece(client: FlaskClient) 
     answer = neighbours.meet(lambda: client.post("/pipeline/uploads", headers=TUS, environ_overrides=body), lambda: None)
     assert answer.get_json()["offset"] == len(data)
     assert neighbours.steps == STEPS
+
+
+@pytest.mark.parametrize(("path", "job"), [("batches", {}), ("workflows", {"name": "j"})])
+def test_many_jobs_are_looked_at_a_few_at_a_time(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, path: str, job: dict[str, str]
+) -> None:
+    looks, jobs = list[int](), 10 * SEVERAL
+    monkeypatch.setattr(Way, "pause", lambda self, going: looks.append(1))
+    body = {"jobs": [{"pipeline": "sleep", **{name: f"{text}{number}" for name, text in job.items()}} for number in range(jobs)]}
+    answer, _ = Way(Told(), 0).served(_of("greedy"), lambda _: client.post(f"/pipeline/{path}", json=body))
+    assert answer.status_code == 201, answer.text
+    # As they are validated; jobs of a batch once more as they are made.
+    times = 2 if path == "batches" else 1
+    assert len(looks) >= times * jobs // SEVERAL

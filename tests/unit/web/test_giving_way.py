@@ -1,5 +1,4 @@
-"""Who gives way to whom, by a clock that stands still. With a server: `test_turns.py`; with a store: `tests/integration/web/test_stands_back.py`.
-"""
+"""Who gives way to whom, by a clock that stands still. With a server: `test_turns.py`; with a store: `test_stands_back.py`."""
 
 from __future__ import annotations
 

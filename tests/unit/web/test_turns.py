@@ -16,8 +16,8 @@ import pytest
 
 from pipeline_jobs.web.server import accounts, giving_way, gunicorn_worker
 from pipeline_jobs.web.server.accounts import HEAVY, MOST_AT_WORK
-from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
 from pipeline_jobs.web.server.giving_way import Way
+from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
 from pipeline_jobs.web.server.slow import belongs_to, costs
 from tests import preloaded
 from tests.stack import free_port
@@ -52,8 +52,8 @@ class Patient(Worker):
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Lets in whose key has no `wrong` in it. Gives back the path, or which process this is; reads the body for `/uploads/body`. For `/seen`:
-    how many requests for `/held` have begun, how many give way, and how many for `/marked` have begun."""
+    """Lets in whose key has no `wrong` in it. Gives back the path, or which process this is; reads the body for `/uploads/body`. For
+    `/seen`: how many requests for `/held` have begun, how many give way, and how many for `/marked` have begun."""
     path, key = environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
     if key and "wrong" not in key:
         belongs_to(environ, f"tenant {key}")
