@@ -3331,6 +3331,16 @@ GUARDS = (
     _py("web/server/accounts", "what was used is forgotten", " * exp((at - now) / USED_SECONDS)", "", GIVING_WAY),
     _py("web/app", "the API's scripts give way", "    cell.store.before_script = TURNS", "    TURNS", STANDS_BACK),
     _py("files/paced", "each step of an upload gives way", "        self.before_step()\n", "", PACED),
+    _py("web/http/replies", "rows of a list give way", "        give_way_at_times()\n", "", STANDS_BACK),
+    _py("web/schemas/workflows", "jobs of a workflow give way", "    give_way_at_times()\n", "", STANDS_BACK),
+    _py("web/schemas/batches", "jobs of a batch give way", "    give_way_at_times()\n    try", "    try", STANDS_BACK),
+    _py(
+        "web/schemas/batches",
+        "so they do as they are made",
+        "    give_way_at_times()\n    if isinstance(item",
+        "    if isinstance(item",
+        STANDS_BACK,
+    ),
     _py("web/api/uploads", "uploads give way", "        give_way()\n", "", STANDS_BACK),
     _py("web/server/gunicorn_worker", "the queue of a tenant", "if len(parked) >= self._most_parked:", "if False:", TURNS),
     _py(

@@ -96,15 +96,30 @@ def test_a_greedy_neighbours_upload_stops_after_each_piece(client: FlaskClient) 
     assert neighbours.steps == STEPS
 
 
-@pytest.mark.parametrize(("path", "job"), [("batches", {}), ("workflows", {"name": "j"})])
-def test_many_jobs_are_looked_at_a_few_at_a_time(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, path: str, job: dict[str, str]
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One for each look at the others."""
+    found: list[int] = []
+    monkeypatch.setattr(Way, "pause", lambda self, going: found.append(1))
+    return found
+
+
+def as_served(ask: Callable[[], Any]) -> Any:
+    return Way(Told(), 0).served(_of("greedy"), lambda _: ask())[0]
+
+
+# Jobs are looked at as they are validated; those of a batch once more as they are made.
+@pytest.mark.parametrize(("path", "job", "times"), [("batches", {}, 2), ("workflows", {"name": "j"}, 1)])
+def test_a_greedy_neighbours_jobs_are_looked_at_a_few_at_a_time(
+    client: FlaskClient, looks: list[int], path: str, job: dict[str, str], times: int
 ) -> None:
-    looks, jobs = list[int](), 10 * SEVERAL
-    monkeypatch.setattr(Way, "pause", lambda self, going: looks.append(1))
-    body = {"jobs": [{"pipeline": "sleep", **{name: f"{text}{number}" for name, text in job.items()}} for number in range(jobs)]}
-    answer, _ = Way(Told(), 0).served(_of("greedy"), lambda _: client.post(f"/pipeline/{path}", json=body))
-    assert answer.status_code == 201, answer.text
-    # As they are validated; jobs of a batch once more as they are made.
-    times = 2 if path == "batches" else 1
-    assert len(looks) >= times * jobs // SEVERAL
+    jobs = [{"pipeline": "sleep", **{name: f"{text}{number}" for name, text in job.items()}} for number in range(10 * SEVERAL)]
+    assert as_served(lambda: client.post(f"/pipeline/{path}", json={"jobs": jobs})).status_code == 201
+    assert len(looks) >= times * len(jobs) // SEVERAL
+
+
+def test_a_greedy_neighbours_rows_are_shown_a_few_at_a_time(client: FlaskClient, looks: list[int]) -> None:
+    rows = 6 * SEVERAL
+    client.post("/pipeline/batches", json={"jobs": [{"pipeline": "sleep"}] * rows})
+    assert as_served(lambda: client.get(f"/pipeline/jobs?limit={rows}")).get_json()["count"] == rows
+    assert len(looks) >= rows // SEVERAL
