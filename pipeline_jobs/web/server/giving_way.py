@@ -65,6 +65,8 @@ class Going:
     #: Since when it goes first, if it does; and up to where its processor time was charged.
     since: float
     charged: float
+    #: It does, or did until it waited or was too long.
+    is_first: bool = False
     is_paused: bool = False
     #: Small steps that it has made.
     steps: int = 0
@@ -143,7 +145,8 @@ class Way:
         """The block is the next request of this connection."""
         now = self._clock()
         going = Going(self, conn, conn.group, now, thread_time())
-        if conn.is_known and self.first.part(conn.group, now) < MOST_CLAIMED:
+        going.is_first = conn.is_known and self.first.part(conn.group, now) < MOST_CLAIMED
+        if going.is_first:
             with self._freed:
                 # Those that have been at work for long are nobody's concern.
                 self._going = [other for other in self._going if now - other.since < CLAIM_SECONDS]
@@ -165,11 +168,14 @@ class Way:
         going.charged = spent
 
     def _ends(self, going: Going, now: float) -> None:
-        if going in self._going:
-            self._going.remove(going)
-            self.first.add(going.group, min(now - going.since, CLAIM_SECONDS), now)
-            self._tell(now)
-            self._freed.notify(WOKEN)
+        if not going.is_first:
+            return
+        going.is_first = False
+        # One that did not end for long is not there any more.
+        self._going = [other for other in self._going if other is not going]
+        self.first.add(going.group, min(now - going.since, CLAIM_SECONDS), now)
+        self._tell(now)
+        self._freed.notify(WOKEN)
 
     def _wait(self, going: Going, now: float) -> None:
         begun, until = now, now + WAIT_SECONDS

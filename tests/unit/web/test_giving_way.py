@@ -176,23 +176,27 @@ def test_nobody_waits_for_one_that_waits_itself() -> None:
     assert not during(at, connection("127.0.0.1", is_known=False), lambda: gives_way(at, clock)), "one whom nobody knows"
 
 
-def test_a_hostile_neighbour_that_uses_little_and_is_always_at_work_has_its_part_of_the_time_only() -> None:
+@pytest.mark.parametrize("seconds", [0.1 * CLAIM_SECONDS, 2 * CLAIM_SECONDS])
+def test_a_hostile_neighbour_that_uses_little_and_is_always_at_work_has_its_part_of_the_time_only(seconds: float) -> None:
     clock, told = Clock(), Told()
     here, there = way(clock, told, 0), way(clock, told, 1)
-    waited = looked = 0
+    waited = looked = 0.0
     for _ in range(1000):
 
         def look() -> tuple[bool, bool]:
             seen = gives_way(here, clock), gives_way(there, clock)
-            clock.now += 0.02
+            clock.now += seconds
             for at in (here, there):
-                at.used.add("greedy", 0.01, clock.now)
+                at.used.add("greedy", seconds / 2, clock.now)
+            # Others come and go meanwhile.
+            assert not during(here, connection("c", waits=True), lambda: gives_way(here, clock, "c"))
             return seen
 
         own, others = during(here, connection("hostile"), look)
         assert own == others
-        waited, looked = waited + own, looked + 1
-    assert 0.9 * MOST_CLAIMED < waited / looked < 1.1 * MOST_CLAIMED
+        waited, looked = waited + own * min(seconds, CLAIM_SECONDS), looked + seconds
+    assert here.first.part("hostile", clock.now) > 0, "one that was at work for too long went first, too"
+    assert 0.8 * min(MOST_CLAIMED, CLAIM_SECONDS / seconds) < waited / looked < 1.1 * MOST_CLAIMED
 
 
 def test_a_request_that_does_not_end_goes_first_for_a_while_only() -> None:
