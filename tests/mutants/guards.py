@@ -3319,7 +3319,15 @@ GUARDS = (
     _py("web/server/giving_way", "giving way has an end", "while now < until and self", "while self", GIVING_WAY),
     _py("web/server/giving_way", "nobody gives way to itself in another process", " and cells[at + 1] != told for", " for", GIVING_WAY),
     _py("web/server/giving_way", "what a process told ages", "cells[at + 2] > begun and", "cells[at + 2] and", GIVING_WAY),
-    _py("web/server/giving_way", "who has used nearly as much gives way to nobody", "now) - MARGIN", "now)", GIVING_WAY),
+    _py("web/server/giving_way", "who has used nearly as much gives way to nobody", "now) / TIMES - MARGIN", "now) / TIMES", GIVING_WAY),
+    _py("web/server/giving_way", "or a little more", "now) / TIMES", "now)", GIVING_WAY),
+    _py(
+        "web/server/giving_way",
+        "whoever has many that wait gives way",
+        "(COUNTS_TIMES if self._parked(group) > MOST_WAITING else 1.0)",
+        "1.0",
+        GIVING_WAY,
+    ),
     _py("web/server/giving_way", "what the store did counts as used", "going.charged + cost, now)", "going.charged, now)", GIVING_WAY),
     _py(
         "web/server/giving_way",

@@ -22,8 +22,11 @@ from typing import Any
 
 from pipeline_jobs.web.server.accounts import Used
 
-#: How much more than another one may have used, as a part of a process's time, before it gives way. Whoever uses less in all never does.
-MARGIN = 0.05
+#: How much more than another one may have used before it gives way: so many times as much, and so much of a process's time. Tenants that
+#: use about as much do not wait for each other, nor does one that uses next to nothing for anybody.
+TIMES, MARGIN = 1.25, 0.01
+#: Whoever has more requests than this waiting for a thread uses all that it can get: what it has used counts so many times.
+MOST_WAITING, COUNTS_TIMES = 2, 4.0
 #: How long a request goes before those of others, in seconds, and the part of the time in which those of one may.
 CLAIM_SECONDS, MOST_CLAIMED = 0.25, 0.6
 #: How long one that gives way waits at a time, in seconds, and how often it looks at other processes (more seldom, if many wait).
@@ -39,7 +42,7 @@ class Told:
     """Who is at work in each process that has used least. Made before the fork; a process writes its own place only (see `balance.py`)."""
 
     def __init__(self) -> None:
-        # What it has used, in millionths of the time; the hash of its name; since when its request is at work, in ms (0: nobody is).
+        # What it has used, as it counts, in millionths of the time; the hash of its name; since when its request is at work, in ms.
         self._cells = memoryview(mmap.mmap(-1, _PLACES * 24)).cast("q")
 
     def tell(self, place: int, name: str, part: float, since: float) -> None:
@@ -105,9 +108,12 @@ def stand_back() -> None:
 class Way:
     """Of a process. From any thread."""
 
-    def __init__(self, told: Told, place: int, clock: Callable[[], float] = monotonic) -> None:
-        """:param place: the process's number."""
-        self._told, self._place, self._clock = told, place, clock
+    def __init__(self, told: Told, place: int, parked: Callable[[str], int], clock: Callable[[], float] = monotonic) -> None:
+        """
+        :param place: the process's number.
+        :param parked: how many requests of a tenant or an address wait for a thread.
+        """
+        self._told, self._place, self._parked, self._clock = told, place, parked, clock
         self._freed = threading.Condition()
         #: Requests that go before those of others, as long as they are at work.
         self._going: list[Going] = []
@@ -190,12 +196,16 @@ class Way:
 
     def _must_wait(self, group: str, now: float) -> bool:
         """Another is at work who has used less."""
-        part = self.used.part(group, now) - MARGIN
+        part = self._weight(group, now) / TIMES - MARGIN
         if part <= 0:
             return False
-        return any(self.used.part(going.group, now) < part for going in self._first(now)) or (
+        return any(self._weight(going.group, now) < part for going in self._first(now)) or (
             self._told.has_less(self._place, group, part, now)
         )
+
+    def _weight(self, group: str, now: float) -> float:
+        """What one has used, as it counts."""
+        return self.used.part(group, now) * (COUNTS_TIMES if self._parked(group) > MOST_WAITING else 1.0)
 
     def _first(self, now: float) -> list[Going]:
         """Those that do now."""
@@ -203,8 +213,8 @@ class Way:
 
     def _tell(self, now: float) -> None:
         """To the other processes."""
-        least = min(self._first(now), key=lambda going: self.used.part(going.group, now), default=None)
+        least = min(self._first(now), key=lambda going: self._weight(going.group, now), default=None)
         if least is None:
             self._told.tell(self._place, "", 0.0, 0.0)
         else:
-            self._told.tell(self._place, least.group, self.used.part(least.group, now), least.since)
+            self._told.tell(self._place, least.group, self._weight(least.group, now), least.since)

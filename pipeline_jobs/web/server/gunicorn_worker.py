@@ -53,8 +53,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Of an address: its connections. Of a tenant or an address, and in all: those that have a thread. Of a tenant or an address: those
-        # at work, and those that wait for it.
+        # Of an address: its connections. Of a tenant or an address, and in all: those that have a thread. Of one: at work, and waiting.
         self._held: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
         self._busy = 0
@@ -62,7 +61,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._parked: defaultdict[str, deque[Connection]] = defaultdict(deque)
         #: When each dispatched connection is looked at whether it counts as at work, in order.
         self._working: deque[tuple[float, Connection, int]] = deque()
-        self._turns, self._owners, self._oversized, self._way = Turns(_SERVED), Owners(), Failures(), Way(_TOLD, self.age)
+        self._turns, self._owners, self._oversized = Turns(_SERVED), Owners(), Failures()
+        self._way = Way(_TOLD, self.age, lambda group: len(self._parked.get(group, ())))
         # Of a tenant or an address: those whose small body comes, the oldest first, and those that wait for room for theirs.
         self._sending: defaultdict[str, dict[Connection, None]] = defaultdict(dict)
         self._roomless: defaultdict[str, deque[tuple[Connection, int]]] = defaultdict(deque)

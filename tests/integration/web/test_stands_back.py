@@ -27,7 +27,7 @@ class Neighbours:
     """A process of the API in which `greedy` has used all of the time. Somebody else comes after the first step of its request."""
 
     def __init__(self) -> None:
-        self._way = Way(Told(), 0, lambda: 1000.0)
+        self._way = Way(Told(), 0, lambda group: 0, lambda: 1000.0)
         self._way.used.add("greedy", USED_SECONDS, 1000.0)
         self._begun, self._met = threading.Event(), threading.Event()
         #: Steps that the greedy request has made.
@@ -105,7 +105,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def as_served(ask: Callable[[], Any]) -> Any:
-    return Way(Told(), 0).served(_of("greedy"), lambda _: ask())[0]
+    return Way(Told(), 0, lambda group: 0).served(_of("greedy"), lambda _: ask())[0]
 
 
 # Jobs are looked at as they are validated; those of a batch once more as they are made.

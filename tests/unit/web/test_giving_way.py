@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +13,19 @@ import pytest
 
 from pipeline_jobs.web.server import giving_way
 from pipeline_jobs.web.server.accounts import USED_SECONDS, Used
-from pipeline_jobs.web.server.giving_way import CLAIM_SECONDS, MARGIN, MOST_CLAIMED, WAIT_SECONDS, Told, Way, give_way, stand_back
+from pipeline_jobs.web.server.giving_way import (
+    CLAIM_SECONDS,
+    COUNTS_TIMES,
+    MARGIN,
+    MOST_CLAIMED,
+    MOST_WAITING,
+    TIMES,
+    WAIT_SECONDS,
+    Told,
+    Way,
+    give_way,
+    stand_back,
+)
 from tests.waiting import until
 
 
@@ -32,9 +44,9 @@ def connection(group: str, *, is_known: bool = True, waits: bool = False) -> Any
     return SimpleNamespace(group=group, is_known=is_known, waits=waits, sock=SimpleNamespace(cost=0.0))
 
 
-def way(clock: Clock, told: Told | None = None, place: int = 0) -> Way:
-    """Of a process in which `greedy` has used half of the time."""
-    made = Way(told or Told(), place, clock)
+def way(clock: Clock, told: Told | None = None, place: int = 0, *, parked: Mapping[str, int] | None = None) -> Way:
+    """Of a process in which `greedy` has used half of the time. :param parked: how many requests of each wait for a thread."""
+    made = Way(told or Told(), place, lambda group: (parked or {}).get(group, 0), clock)
     made.used.add("greedy", USED_SECONDS / 2, clock.now)
     return made
 
@@ -115,10 +127,30 @@ def test_whoever_uses_as_much_or_little_waits_for_nobody() -> None:
     assert not during(at, connection("greedy"), lambda: gives_way(at, clock)), "for its own"
     assert not during(at, connection("b"), lambda: gives_way(at, clock, "c")), "one that has used nothing"
     assert not during(at, connection("greedy"), lambda: gives_way(at, clock, "b")), "for one that has used more"
-    at.used.add("b", USED_SECONDS * (0.5 - 0.9 * MARGIN), clock.now)
+    at.used.add("b", USED_SECONDS * (0.5 / TIMES - 0.9 * MARGIN), clock.now)
     assert not during(at, connection("b"), lambda: gives_way(at, clock)), "for one that has used nearly as much"
     clock.now += 5 * USED_SECONDS
     assert not during(at, connection("c"), lambda: gives_way(at, clock)), "it was long ago"
+
+
+def test_whoever_has_many_that_wait_gives_way_to_one_that_has_used_as_much_too() -> None:
+    """It would use more, if it were given more: the other has no more to do."""
+    clock, told, parked = Clock(), Told(), {"greedy": MOST_WAITING}
+    here, there = way(clock, told, 0, parked=parked), way(clock, told, 1, parked=parked)
+    for at in (here, there):
+        at.used.add("b", USED_SECONDS / 2, clock.now)
+
+    def seen() -> list[bool]:
+        return [during(at, connection("b"), lambda: gives_way(here, clock)) for at in (here, there)]
+
+    assert seen() == [False, False]
+    parked["greedy"] += 1
+    assert seen() == [True, True]
+    parked["b"] = MOST_WAITING + 1
+    assert seen() == [False, False], "both have"
+    del parked["b"]
+    here.used.add("b", COUNTS_TIMES * USED_SECONDS / 2, clock.now)
+    assert seen() == [False, True], "much more was used there"
 
 
 def test_the_processes_tell_each_other_who_is_at_work() -> None:
@@ -140,7 +172,7 @@ def test_another_process_is_heard() -> None:
     at = way(clock, told)
     asked, answered = os.pipe(), os.pipe()
     if not (child := os.fork()):
-        there = Way(told, 1, clock)
+        there = way(clock, told, 1)
         with there.at_work(connection("b")):
             os.write(asked[1], b"x")
             os.read(answered[0], 1)
@@ -155,7 +187,7 @@ def test_another_process_is_heard() -> None:
 def test_a_process_that_died_at_work_holds_up_nobody() -> None:
     clock, told = Clock(), Told()
     at = way(clock, told)
-    died = Way(told, 1, clock).at_work(connection("b"))
+    died = way(clock, told, 1).at_work(connection("b"))
     with died:
         assert gives_way(at, clock)
         clock.now += 1.1 * CLAIM_SECONDS
@@ -244,7 +276,7 @@ def test_those_that_wait_are_nobodys_reason_to_wait() -> None:
 def test_whoever_has_used_least_never_waits_and_somebody_always_goes_on(seed: int) -> None:
     """Whatever the tenants have used, of any that are at work together."""
     draw, clock = random.Random(seed), Clock()
-    at = Way(Told(), 0, clock)
+    at = way(clock)
     names = [f"t{number}" for number in range(draw.randint(1, 6))]
     for name in names:
         at.used.add(name, draw.random() * USED_SECONDS, clock.now)
@@ -256,7 +288,7 @@ def test_whoever_has_used_least_never_waits_and_somebody_always_goes_on(seed: in
         least = min(names, key=lambda name: at.used.part(name, clock.now))
         waiting = {name for name in names if gives_way(at, clock, name)}
         assert least not in waiting
-        limit = at.used.part(least, clock.now) + MARGIN
+        limit = (at.used.part(least, clock.now) + MARGIN) * TIMES
         assert waiting == {name for name in names if at.used.part(name, clock.now) > limit}
 
     among(names)
@@ -273,7 +305,7 @@ def test_what_was_used_is_forgotten_by_and_by() -> None:
 
 def test_what_a_request_costs_the_store_is_used_too() -> None:
     clock = Clock()
-    at, conn = Way(Told(), 0, clock), connection("a")
+    at, conn = way(clock), connection("a")
     at.served(conn, lambda conn: setattr(conn.sock, "cost", 1.5))
     assert at.used.part("a", clock.now) >= 1.5 / USED_SECONDS
     # Outside of a request nobody waits for anybody.
