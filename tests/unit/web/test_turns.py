@@ -53,7 +53,7 @@ class Patient(Worker):
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Lets in whose key has no `wrong` in it. Gives back the path, or which process this is; reads the body for `/uploads/body`. For
-    `/seen`: how many requests for `/held` have begun, how many give way, and how many for `/marked` have begun."""
+    `/seen`: how many requests for `/held` have begun, give way, and for `/marked` have begun, and how many of `a` have no thread."""
     path, key = environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
     if key and "wrong" not in key:
         belongs_to(environ, f"tenant {key}")
@@ -70,7 +70,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     if path == "/free":
         FREED.set()
     if path == "/seen":
-        body = b"%d %d %d" % (COUNT["/held"], WAYS[0].waiting, COUNT["/marked"])
+        body = b"%d %d %d %d" % (COUNT["/held"], WAYS[0].waiting, COUNT["/marked"], WAYS[0]._parked("tenant a"))
     if path == "/meet":
         MEETING.wait()
     if path in ("/heavy", "/long", "/counted"):
@@ -283,11 +283,17 @@ def test_whoever_has_used_much_gives_way_to_one_at_work(port: int) -> None:
         assert ends_with(greedy, b"/costly")
         assert served(greedy, "a")
         quiet.sendall(request("/held", "b"))
-        until(lambda: seen() == b"1 0 0", "the quiet one to be at work")
+        until(lambda: seen() == b"1 0 0 0", "the quiet one to be at work")
         greedy.sendall(request("/marked", "a"))
-        until(lambda: seen() == b"1 1 0", "the greedy one to give way")
+        until(lambda: seen() == b"1 1 0 0", "the greedy one to give way")
+        more = [connect(port) for _ in range(MOST_AT_WORK + 1)]
+        for sender in more:
+            sender.sendall(request("/marked", "a"))
+        until(lambda: seen() == b"1 1 0 3", "its next ones to wait behind it")
         witness.sendall(request("/free", "c"))
         assert ends_with(witness, b"/free")
         assert ends_with(quiet, b"/held")
-        assert ends_with(greedy, b"/marked")
-        assert seen() == b"1 0 1"
+        assert all(ends_with(sender, b"/marked") for sender in (greedy, *more))
+        assert seen() == b"1 0 4 0"
+        for sender in more:
+            sender.close()
