@@ -3318,6 +3318,7 @@ GUARDS = (
     _py("web/server/giving_way", "going first has its part of the time", "now) < MOST_CLAIMED\n", "now) < 1e9\n", GIVING_WAY),
     _py("web/server/giving_way", "giving way has an end", "while now < until and self", "while self", GIVING_WAY),
     _py("web/server/giving_way", "nobody gives way to itself in another process", " and cells[at + 1] != told for", " for", GIVING_WAY),
+    _py("web/server/giving_way", "a long request is charged on its way", "if now >= going.charge_at:", "if False:", GIVING_WAY),
     _py("web/server/giving_way", "what a process told ages", "cells[at + 2] > begun and", "cells[at + 2] and", GIVING_WAY),
     _py("web/server/giving_way", "who has used nearly as much gives way to nobody", "now) / TIMES - MARGIN", "now) / TIMES", GIVING_WAY),
     _py("web/server/giving_way", "or a little more", "now) / TIMES", "now)", GIVING_WAY),
@@ -3328,7 +3329,7 @@ GUARDS = (
         "1.0",
         GIVING_WAY,
     ),
-    _py("web/server/giving_way", "what the store did counts as used", "going.charged + cost, now)", "going.charged, now)", GIVING_WAY),
+    _py("web/server/giving_way", "what the store did counts as used", "spent + cost, now)", "spent, now)", GIVING_WAY),
     _py(
         "web/server/giving_way",
         "a process hears of the others",

@@ -33,6 +33,8 @@ CLAIM_SECONDS, MOST_CLAIMED = 0.25, 0.6
 WAIT_SECONDS, LOOK_SECONDS = 0.1, 0.005
 #: How many of those that wait are told at once that the way is free: all of them together would be in the way of the next one.
 WOKEN = 2
+#: How often one that is long is charged on its way, in seconds.
+CHARGE_SECONDS = 0.05
 #: Of many small steps every so many.
 SEVERAL = 16
 _PLACES = 64
@@ -65,9 +67,12 @@ class Going:
     way: Way
     conn: Any
     group: str
-    #: Since when it goes first, if it does; and up to where its processor time was charged.
+    #: Since when it goes first, if it does; up to where its processor time was charged; and when it is charged next.
     since: float
     charged: float
+    charge_at: float
+    #: What it has taken of the processor, as far as that was charged, in seconds.
+    spent: float = 0.0
     #: It does, or did until it waited or was too long.
     is_first: bool = False
     is_paused: bool = False
@@ -128,16 +133,16 @@ class Way:
 
     def served(self, conn: Any, handle: Callable[[Any], Any]) -> tuple[Any, float]:
         """What `handle` gives for the next request of a connection, and what that took of the processor, in seconds."""
-        begun = thread_time()
         with self.at_work(conn) as going:
             self.pause(going)
             kept = handle(conn)
-        return kept, thread_time() - begun
+        return kept, going.spent
 
     def pause(self, going: Going) -> None:
         """Let those go first who have used less."""
         now = self._clock()
-        self._charge(going, now)
+        if now >= going.charge_at:
+            self._charge(going, now)
         if self._must_wait(going.group, now):
             with self._freed:
                 self._wait(going, now)
@@ -150,7 +155,7 @@ class Way:
     def at_work(self, conn: Any) -> Iterator[Going]:
         """The block is the next request of this connection."""
         now = self._clock()
-        going = Going(self, conn, conn.group, now, thread_time())
+        going = Going(self, conn, conn.group, now, thread_time(), now + CHARGE_SECONDS)
         going.is_first = conn.is_known and self.first.part(conn.group, now) < MOST_CLAIMED
         if going.is_first:
             with self._freed:
@@ -169,9 +174,10 @@ class Way:
                 self._ends(going, now)
 
     def _charge(self, going: Going, now: float, cost: float = 0.0) -> None:
-        spent = thread_time()
-        self.used.add(going.group, spent - going.charged + cost, now)
-        going.charged = spent
+        so_far = thread_time()
+        spent, going.charged, going.charge_at = so_far - going.charged, so_far, now + CHARGE_SECONDS
+        going.spent += spent
+        self.used.add(going.group, spent + cost, now)
 
     def _ends(self, going: Going, now: float) -> None:
         if not going.is_first:
@@ -181,7 +187,8 @@ class Way:
         self._going = [other for other in self._going if other is not going]
         self.first.add(going.group, min(now - going.since, CLAIM_SECONDS), now)
         self._tell(now)
-        self._freed.notify(WOKEN)
+        if self._waiting:
+            self._freed.notify(WOKEN)
 
     def _wait(self, going: Going, now: float) -> None:
         begun, until = now, now + WAIT_SECONDS
@@ -213,8 +220,8 @@ class Way:
 
     def _tell(self, now: float) -> None:
         """To the other processes."""
-        least = min(self._first(now), key=lambda going: self._weight(going.group, now), default=None)
-        if least is None:
-            self._told.tell(self._place, "", 0.0, 0.0)
-        else:
+        if first := self._first(now):
+            least = first[0] if len(first) == 1 else min(first, key=lambda going: self._weight(going.group, now))
             self._told.tell(self._place, least.group, self._weight(least.group, now), least.since)
+        else:
+            self._told.tell(self._place, "", 0.0, 0.0)

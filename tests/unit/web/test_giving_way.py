@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Mapping
+from time import thread_time
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from pipeline_jobs.web.server import giving_way
 from pipeline_jobs.web.server.accounts import USED_SECONDS, Used
 from pipeline_jobs.web.server.giving_way import (
+    CHARGE_SECONDS,
     CLAIM_SECONDS,
     COUNTS_TIMES,
     MARGIN,
@@ -311,3 +313,21 @@ def test_what_a_request_costs_the_store_is_used_too() -> None:
     # Outside of a request nobody waits for anybody.
     give_way()
     stand_back()
+
+
+def test_a_long_request_is_charged_on_its_way() -> None:
+    clock = Clock()
+    at = Way(Told(), 0, lambda group: 0, clock)
+
+    def long(_: Any) -> None:
+        before = thread_time()
+        while thread_time() == before:
+            pass
+        give_way()
+        assert at.used.part("a", clock.now) == 0, "it is not long yet"
+        clock.now += CHARGE_SECONDS
+        give_way()
+        assert at.used.part("a", clock.now) > 0
+
+    _, spent = at.served(connection("a"), long)
+    assert at.used.part("a", clock.now) == pytest.approx(spent / USED_SECONDS)
