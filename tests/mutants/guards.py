@@ -3317,9 +3317,15 @@ GUARDS = (
     _py("web/server/giving_way", "nor for one whom nobody knows", "= conn.is_known and self", "= self", GIVING_WAY),
     _py("web/server/giving_way", "going first has its part of the time", "now) < MOST_CLAIMED\n", "now) < 1e9\n", GIVING_WAY),
     _py("web/server/giving_way", "giving way has an end", "while now < until and self", "while self", GIVING_WAY),
-    _py("web/server/giving_way", "nobody gives way to itself in another process", " and cells[at + 1] != told for", " for", GIVING_WAY),
+    _py(
+        "web/server/giving_way",
+        "nobody gives way to itself in another process",
+        " and cells[2 * _PLACES + at] != hash(name) for",
+        " for",
+        GIVING_WAY,
+    ),
     _py("web/server/giving_way", "a long request is charged on its way", "if now >= going.charge_at:", "if False:", GIVING_WAY),
-    _py("web/server/giving_way", "what a process told ages", "cells[at + 2] > begun and", "cells[at + 2] and", GIVING_WAY),
+    _py("web/server/giving_way", "what a process told ages", "one > begun and", "one and", GIVING_WAY),
     _py("web/server/giving_way", "who has used nearly as much gives way to nobody", "now) / TIMES - MARGIN", "now) / TIMES", GIVING_WAY),
     _py("web/server/giving_way", "or a little more", "now) / TIMES", "now)", GIVING_WAY),
     _py(

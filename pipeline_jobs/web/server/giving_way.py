@@ -44,19 +44,23 @@ class Told:
     """Who is at work in each process that has used least. Made before the fork; a process writes its own place only (see `balance.py`)."""
 
     def __init__(self) -> None:
-        # What it has used, as it counts, in millionths of the time; the hash of its name; since when its request is at work, in ms.
+        # Since when each one's request is at work, in ms (0: nobody is); then what they have used, as it counts, in millionths of the time;
+        # then the hashes of their names.
         self._cells = memoryview(mmap.mmap(-1, _PLACES * 24)).cast("q")
 
     def tell(self, place: int, name: str, part: float, since: float) -> None:
         """This one is. :param since: 0: nobody is."""
-        at = 3 * (place % _PLACES)
-        self._cells[at], self._cells[at + 1], self._cells[at + 2] = int(part * 1e6), hash(name), int(since * 1000)
+        at = place % _PLACES
+        self._cells[_PLACES + at], self._cells[2 * _PLACES + at], self._cells[at] = int(part * 1e6), hash(name), int(since * 1000)
 
     def has_less(self, place: int, name: str, part: float, now: float) -> bool:
         """In another process somebody else is at work who has used less than so much."""
-        cells, own, told, begun = self._cells, 3 * (place % _PLACES), hash(name), int((now - CLAIM_SECONDS) * 1000)
-        return any(
-            cells[at + 2] > begun and cells[at] < part * 1e6 and cells[at + 1] != told for at in range(0, 3 * _PLACES, 3) if at != own
+        cells, begun = self._cells, int((now - CLAIM_SECONDS) * 1000)
+        since = cells[:_PLACES].tolist()
+        since[place % _PLACES] = 0
+        # Each request asks several times, and most often there is nobody.
+        return max(since) > begun and any(
+            one > begun and cells[_PLACES + at] < part * 1e6 and cells[2 * _PLACES + at] != hash(name) for at, one in enumerate(since)
         )
 
 

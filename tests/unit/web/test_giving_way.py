@@ -194,6 +194,9 @@ def test_a_process_that_died_at_work_holds_up_nobody() -> None:
         assert gives_way(at, clock)
         clock.now += 1.1 * CLAIM_SECONDS
         assert not gives_way(at, clock)
+        third = way(clock, told, 2)
+        third.used.add("c", USED_SECONDS, clock.now)
+        assert not during(third, connection("c"), lambda: gives_way(at, clock)), "another one tells of somebody who has used more"
 
 
 def test_nobody_waits_for_one_that_waits_itself() -> None:
