@@ -161,6 +161,9 @@ def test_the_processes_tell_each_other_who_is_at_work() -> None:
     assert during(there, connection("b"), lambda: gives_way(here, clock))
     assert not gives_way(here, clock)
     assert not during(there, connection("greedy"), lambda: gives_way(here, clock)), "of its own there"
+    fresh = Way(told, 2, lambda group: 0, clock)
+    assert during(fresh, connection("b"), lambda: gives_way(here, clock))
+    assert not during(fresh, connection("greedy"), lambda: gives_way(here, clock)), "of its own, where it has used nothing"
     # Both are at work there: it is the one that has used less who counts.
     assert during(there, connection("greedy"), lambda: during(there, connection("b"), lambda: gives_way(here, clock)))
     assert during(there, connection("b"), lambda: during(there, connection("greedy"), lambda: gives_way(here, clock)))
