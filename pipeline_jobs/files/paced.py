@@ -41,6 +41,8 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = Lock()
+        #: Called before each step asks for its turn, in its thread, which may wait there.
+        self.before_step: Callable[[], None] = lambda: None
         self._is_busy = False
         #: By tenant, the next one first: locks that are released when it is their turn.
         self._waiting: dict[str, deque[Lock]] = {}
@@ -48,6 +50,7 @@ class Turns:
     @contextmanager
     def turn(self, tenant_id: str) -> Iterator[None]:
         """The block is a step of this tenant. :raises TimeoutError: its turn has not come, for one before it hangs."""
+        self.before_step()
         self._wait(tenant_id)
         begun = monotonic()
         try:

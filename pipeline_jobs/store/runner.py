@@ -88,6 +88,8 @@ class Runner(Reader):
             "once": (),
         }
         self._replicas = settings.store_replicas
+        #: Called before each script, in the thread that runs it, which may wait there: for whoever else needs the store.
+        self.before_script: Callable[[], None] = lambda: None
         self._calls: dict[str, _Call] = {}
 
     def run(self, script: str, /, *, keys: Sequence[str] = (), durably: bool = False, **arguments: Any) -> Any:
@@ -97,6 +99,7 @@ class Runner(Reader):
         :param durably: wait until the server has its writes on its disk, and as many replicas as the settings say.
         :raises TypeError: an argument is missing, unknown or of the wrong type.
         """
+        self.before_script()
         call = self._calls.get(script) or self._call_of(script)
         sent = call.encoded(arguments)
         if keys and not call.contract.takes_keys:
@@ -112,6 +115,7 @@ class Runner(Reader):
 
     def record_and_run(self, key: Sequence[str], script: str, /, **arguments: Any) -> tuple[dict[str, str], Any]:
         """A hash (by the parts of its key) and the reply of a script that only reads, in one round trip."""
+        self.before_script()
         call = self._calls.get(script) or self._call_of(script)
         with store_errors():
             flat, reply = self.wire.call_and_run(("HGETALL", self.keys(*key)), call.stored, [self.keys.prefix], call.encoded(arguments))
@@ -121,6 +125,7 @@ class Runner(Reader):
         """A script that only reads, once with each of these arguments, in one round trip."""
         if len(calls) < 2:
             return [self.run(script, **arguments) for arguments in calls]
+        self.before_script()
         call = self._calls.get(script) or self._call_of(script)
         with store_errors(), self.client.pipeline(transaction=False) as pipe:
             for arguments in calls:

@@ -15,6 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from pipeline_jobs import __version__
 from pipeline_jobs.cell import Cell
+from pipeline_jobs.files.upload import TURNS
 from pipeline_jobs.operation.health import Acceptance
 from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.operation.watch import Watch
@@ -57,6 +58,7 @@ from pipeline_jobs.web.http.waiting import WaitingRoom
 from pipeline_jobs.web.middleware import Envelope
 from pipeline_jobs.web.processes import Processes
 from pipeline_jobs.web.schemas.problem import Problem
+from pipeline_jobs.web.server.giving_way import give_way
 from pipeline_jobs.web.server.slow import rests
 from pipeline_jobs.web.state import EXTENSION, Web
 from pipeline_jobs.web.traced import Traced
@@ -93,6 +95,7 @@ def create_app(cell: Cell) -> Flask:
     # Of a form the second one counts, too: without it werkzeug takes no more than 500,000 bytes.
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
+    cell.store.before_script = TURNS.before_step = give_way
     # Some threads stay free for requests that do not wait.
     watch = Watch(cell.store, settings, cell.broker, kind="api", node=f"api@{socket.gethostname()}")
     processes = Processes(cell.store, watch.name)

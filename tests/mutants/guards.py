@@ -112,6 +112,7 @@ CONNECTIONS = "tests/unit/web/test_connections.py"
 COSTS = "tests/integration/web/test_costs.py"
 TURNS = "tests/unit/web/test_turns.py"
 ACCOUNTS = "tests/unit/web/test_accounts.py"
+GIVING_WAY, STANDS_BACK = "tests/unit/web/test_giving_way.py", "tests/integration/web/test_stands_back.py"
 SHARES = "tests/unit/web/test_shares.py"
 AUTH = "tests/integration/web/test_auth.py"
 BOUNDS = "tests/integration/web/test_body_bounds.py"
@@ -3331,6 +3332,62 @@ GUARDS = (
     ),
     _py("files/paced", "who waits for a disk that hangs gives up", "mine.acquire(timeout=TURN_SECONDS)", "mine.acquire()", PACED),
     _py("files/paced", "who gave up is given no turn", "self._waiting[tenant_id].remove(mine)", "pass", PACED),
+    _py(
+        "web/server/giving_way",
+        "whoever has used more gives way",
+        "        if self._must_wait(going.group, now):",
+        "        if False:",
+        GIVING_WAY,
+    ),
+    _py("web/server/giving_way", "who gives way holds up nobody", "return not self.is_paused and", "return", GIVING_WAY),
+    _py("web/server/giving_way", "a request goes first for a while only", " and now - self.since < CLAIM_SECONDS and", " and", GIVING_WAY),
+    _py("web/server/giving_way", "nobody waits for one that waits for its client", " and not self.conn.waits\n", "\n", GIVING_WAY),
+    _py("web/server/giving_way", "nor for one that waits for a job", "going.way.stand_back(going)", "pass", GIVING_WAY),
+    _py("web/server/giving_way", "nor for one whom nobody knows", "= conn.is_known and self", "= self", GIVING_WAY),
+    _py("web/server/giving_way", "going first has its part of the time", "now) < MOST_CLAIMED\n", "now) < 1e9\n", GIVING_WAY),
+    _py("web/server/giving_way", "giving way has an end", "while now < until and self", "while self", GIVING_WAY),
+    _py(
+        "web/server/giving_way",
+        "nobody gives way to itself in another process",
+        " and cells[2 * _PLACES + at] != hash(name) for",
+        " for",
+        GIVING_WAY,
+    ),
+    _py("web/server/giving_way", "a long request is charged on its way", "if now >= going.charge_at:", "if False:", GIVING_WAY),
+    _py("web/server/giving_way", "what a process told ages", "one > begun and", "one and", GIVING_WAY),
+    _py("web/server/giving_way", "who has used nearly as much gives way to nobody", "now) / TIMES - MARGIN", "now) / TIMES", GIVING_WAY),
+    _py("web/server/giving_way", "or a little more", "now) / TIMES", "now)", GIVING_WAY),
+    _py(
+        "web/server/giving_way",
+        "whoever has many that wait gives way",
+        "(COUNTS_TIMES if self._parked(group) > MOST_WAITING else 1.0)",
+        "1.0",
+        GIVING_WAY,
+    ),
+    _py("web/server/giving_way", "what the store did counts as used", "spent + cost, now)", "spent, now)", GIVING_WAY),
+    _py(
+        "web/server/giving_way",
+        "a process hears of the others",
+        "(\n            self._told.has_less(self._place, group, part, now)\n",
+        "(\n            False\n",
+        GIVING_WAY,
+    ),
+    _py("web/server/accounts", "what was used is forgotten", " * exp((at - now) / USED_SECONDS)", "", GIVING_WAY),
+    _py("web/server/gunicorn_worker", "who waits is told of", "len(self._parked.get(group, ()))", "0", TURNS),
+    _py("web/server/gunicorn_worker", "requests give way", "self._way.served(conn, super().handle)", "(super().handle(conn), 0.02)", TURNS),
+    _py("web/app", "the API's scripts give way", "    cell.store.before_script = TURNS", "    TURNS", STANDS_BACK),
+    _py("files/paced", "each step of an upload gives way", "        self.before_step()\n", "", PACED),
+    _py("web/http/replies", "rows of a list give way", "        give_way_at_times()\n", "", STANDS_BACK),
+    _py("web/schemas/workflows", "jobs of a workflow give way", "    give_way_at_times()\n", "", STANDS_BACK),
+    _py("web/schemas/batches", "jobs of a batch give way", "    give_way_at_times()\n    try", "    try", STANDS_BACK),
+    _py(
+        "web/schemas/batches",
+        "so they do as they are made",
+        "    give_way_at_times()\n    if isinstance(item",
+        "    if isinstance(item",
+        STANDS_BACK,
+    ),
+    _py("web/api/uploads", "uploads give way", "        give_way()\n", "", STANDS_BACK),
     _py("web/server/gunicorn_worker", "the queue of a tenant", "if len(parked) >= self._most_parked:", "if False:", TURNS),
     _py(
         "web/server/gunicorn_worker",

@@ -170,6 +170,14 @@ def test_where_a_folder_cannot_be_locked_nothing_waits(tmp_path: Path) -> None:
     assert ran
 
 
+def test_before_each_step_it_is_asked_whether_others_go_first(store: ArtifactStore) -> None:
+    turns, asked = Turns(), list[int]()
+    turns.before_step = lambda: asked.append(turns.waiting)
+    store.write([bytes(3 * STEP_BYTES)], "acme/main/upload-1/part", partial(turns.turn, "acme"))
+    store.write([bytes(SMALL_BYTES)], "acme/main/upload-1/small", partial(turns.turn, "acme"))
+    assert asked == [0, 0, 0]
+
+
 def test_a_step_that_fails_ends_its_turn() -> None:
     """A full disk must not hold up every later upload."""
     turns = Turns()

@@ -22,6 +22,7 @@ from pipeline_jobs.web.http.streams import PING_SECONDS, still_allowed
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.events import SocketRequest
 from pipeline_jobs.web.schemas.jobs import JobPath
+from pipeline_jobs.web.server.giving_way import give_way, stand_back
 from pipeline_jobs.web.state import web
 
 #: Closing codes (RFC 6455, section 7.4; from 4000 on our own): all was told; this process stops; the key is good no more; the job is gone.
@@ -116,7 +117,9 @@ def _send_all(connection: Server, follower: Follower) -> None:
     is_allowed = still_allowed()
     try:
         while follower.end is None:
+            stand_back()
             events = follower.next(PING_SECONDS)
+            give_way()
             if not is_allowed():
                 connection.close(*UNAUTHORIZED)
                 return

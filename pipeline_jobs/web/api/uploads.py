@@ -18,6 +18,7 @@ from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas import uploads as bodies
+from pipeline_jobs.web.server.giving_way import give_way
 from pipeline_jobs.web.server.slow import WATCH
 from pipeline_jobs.web.state import web
 
@@ -201,6 +202,7 @@ class _Body:
         wanted = size if self._left is None else min(size, self._left)
         if not wanted:
             return b""
+        give_way()
         with WATCH.limit(self._environ, web().settings.request_seconds) as limit:
             try:
                 data: bytes = self._input.read(wanted)

@@ -20,6 +20,7 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job
 from pipeline_jobs.store.readable import readable
 from pipeline_jobs.web.http.sealing import seal
+from pipeline_jobs.web.server.giving_way import give_way_at_times
 from pipeline_jobs.web.state import web
 
 logger = structlog.get_logger(__name__)
@@ -86,7 +87,12 @@ def page_reply(name: str, found: Iterable[Found], body: Callable[[Found], dict[s
 
     :param name: of the list (`jobs`).
     """
-    bodies = list(readable(found, body, kind=name.removesuffix("s")))
+
+    def shown(one: Found) -> dict[str, Any]:
+        give_way_at_times()
+        return body(one)
+
+    bodies = list(readable(found, shown, kind=name.removesuffix("s")))
     if "next_cursor" in members:
         members["next_cursor"] = seal(members["next_cursor"])
     return reply({name: bodies, "count": len(bodies), **members})

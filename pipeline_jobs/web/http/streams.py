@@ -12,6 +12,7 @@ from flask import request
 from pipeline_jobs.events.hub import End, Follower, Told
 from pipeline_jobs.events.log import Place
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.web.server.giving_way import give_way, stand_back
 from pipeline_jobs.web.state import web
 
 #: A silent stream sends so often a sign of life, in seconds: proxies close what is silent for a minute.
@@ -46,7 +47,9 @@ class EventStream:
         if self._first is not None:
             first, self._first = self._first, None
             return first
+        stand_back()
         events = self._follower.next(PING_SECONDS)
+        give_way()
         if not self._is_allowed():
             raise StopIteration
         if events:

@@ -15,6 +15,7 @@ from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.web.access.caller import Handle
 from pipeline_jobs.web.problems import Refused
+from pipeline_jobs.web.server.giving_way import stand_back
 
 #: How often a request that waits for any change of a job looks at it without an event, in seconds: why it waits has none.
 CHANGE_INTERVAL = 1.0
@@ -61,6 +62,7 @@ class WaitingRoom:
     def until_ended(self, handle: Handle, seconds: float) -> Job:
         """The job when it has ended, or as it is after `seconds`, or when the process is to stop. :raises UnknownJob:"""
         deadline = time.monotonic() + seconds
+        stand_back()
         while True:
             left = deadline - time.monotonic()
             job = handle.until_ended(max(0.0, min(left, STOP_INTERVAL)))
@@ -117,6 +119,7 @@ def wait_for_change(handle: Handle, cell: Cell, job: Job, seconds: float, same: 
     if job.ended or seconds <= 0 or not same(job):
         return job
     deadline = time.monotonic() + seconds
+    stand_back()
     last = read(cell.store, job.job_id, MAX_NUMBER, 1).last
     with cell.events.follow(job.job_id, job.tenant_id, last) as follower:
         # It may have changed before we listened.

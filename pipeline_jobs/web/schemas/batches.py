@@ -17,6 +17,7 @@ from pipeline_jobs.web.http.validation_errors import field_errors
 from pipeline_jobs.web.schemas.fields import Body, Name
 from pipeline_jobs.web.schemas.jobs import Filters, JobFields
 from pipeline_jobs.web.schemas.pages import Cursor, PageRequest, page_of
+from pipeline_jobs.web.server.giving_way import give_way_at_times
 
 
 class BatchItem(JobFields):
@@ -25,6 +26,7 @@ class BatchItem(JobFields):
 
 def _keep_errors(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     """What is wrong with one job must not hide what is wrong with the others, nor refuse them where `partial` is asked for."""
+    give_way_at_times()
     try:
         return check(value)
     except ValidationError as error:
@@ -56,6 +58,7 @@ class BatchRequest(Body):
 
 
 def _new_job(item: BatchItem | WrongJob) -> NewJob | WrongJob:
+    give_way_at_times()
     if isinstance(item, WrongJob):
         return item
     try:

@@ -20,6 +20,7 @@ from pipeline_jobs.web.schemas.events import EventLimit, FeedPlace, StreamReques
 from pipeline_jobs.web.schemas.fields import Body, Name
 from pipeline_jobs.web.schemas.jobs import JobFields
 from pipeline_jobs.web.schemas.pages import page_of
+from pipeline_jobs.web.server.giving_way import give_way_at_times
 
 NodeName = Annotated[str, Field(pattern=f"^{NODE_NAME.pattern}$")]
 
@@ -39,6 +40,7 @@ class WorkflowItem(JobFields):
 
 def _keep_errors(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     """As for a batch; what is said of a job begins with its name."""
+    give_way_at_times()
     try:
         return check(value)
     except ValidationError as error:

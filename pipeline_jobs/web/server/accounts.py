@@ -4,13 +4,14 @@ takes much of the process or of the store waits until its share of the time has 
 
 from __future__ import annotations
 
+from math import exp
 from threading import Lock
 from typing import Generic, TypeVar
 
 from pipeline_jobs.web.server.balance import Served
 
 Name = TypeVar("Name", str, bytes)
-Value = TypeVar("Value", str, float)
+Value = TypeVar("Value")
 
 #: A request that takes more than this of the processor (or of the store, see `slow.costs`) is heavy, in seconds. It is charged whole.
 HEAVY = 0.01
@@ -25,6 +26,8 @@ REMEMBERED = 1.0
 MOST_AT_WORK, MOST_ALONE = 2, 16
 #: How long ago another must have been served for that, in seconds.
 OTHERS_SECONDS = 10.0
+#: Over how many seconds it is remembered what one has used: what is longer ago counts for less and less.
+USED_SECONDS = 2.0
 #: Most names that are remembered; the ones that came first are forgotten first.
 MAX_NAMES = 10_000
 
@@ -72,6 +75,21 @@ class Debts(_Remembered[str, float]):
     def is_heavy(self, group: str, now: float) -> bool:
         """One of its heavy requests was not long ago."""
         return group in self._by_name and self.left(group, now) > -REMEMBERED
+
+
+class Used(_Remembered[str, tuple[float, float]]):
+    """How much each has used lately. From any thread: of two additions at once one may be lost."""
+
+    def add(self, name: str, seconds: float, now: float) -> None:
+        self._put(name, (self._left(name, now) + seconds, now))
+
+    def part(self, name: str, now: float) -> float:
+        """Of the time, as a mean of the last `USED_SECONDS` or so."""
+        return self._left(name, now) / USED_SECONDS
+
+    def _left(self, name: str, now: float) -> float:
+        seconds, at = self._by_name.get(name, (0.0, now))
+        return seconds * exp((at - now) / USED_SECONDS)
 
 
 class Latest:

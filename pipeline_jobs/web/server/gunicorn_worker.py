@@ -1,6 +1,6 @@
 """gunicorn's threaded worker, whose threads wait a moment for the next request of a kept connection, and for no client: the main thread
 gathers the heads of requests and small bodies (`web/server/client_connection.py`), and a tenant or an address never holds all threads, nor
-makes the others wait with heavy requests (`web/server/accounts.py`). The processes share connections (`web/server/balance.py`).
+makes the others wait with heavy requests (`web/server/accounts.py`, `giving_way.py`). The processes share connections (`balance.py`).
 
 The stock worker gives a connection back to its main thread after each answer: the poller is told, wakes up, and wakes a thread of the pool
 again. Measured, that was more than half of the process's time at full load (docs/benchmarks.md). Here a thread that nobody else waits for
@@ -27,6 +27,7 @@ from pipeline_jobs.web.server.accounts import Owners, Turns
 from pipeline_jobs.web.server.balance import HESITATION_SECONDS, Served, Shares
 from pipeline_jobs.web.server.body_room import BodyRoom
 from pipeline_jobs.web.server.client_connection import Connection, Head
+from pipeline_jobs.web.server.giving_way import Told, Way
 from pipeline_jobs.web.server.no_request import Refused, untold, write_problem
 
 #: How long a thread waits for the next request of its connection, in seconds, and how often it looks whether another needs a thread.
@@ -44,7 +45,7 @@ LOOK_FOR_TURN_SECONDS = 0.02
 
 _settings = load_settings()
 #: gunicorn's master imports this before it forks.
-_SHARES, _SERVED = Shares(), Served()
+_SHARES, _SERVED, _TOLD = Shares(), Served(), Told()
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -52,8 +53,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Of an address: its connections. Of a tenant or an address, and in all: those that have a thread. Of a tenant or an address: those
-        # at work, and those that wait for it.
+        # Of an address: its connections. Of a tenant or an address, and in all: those that have a thread. Of one: at work, and waiting.
         self._held: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
         self._busy = 0
@@ -62,6 +62,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         #: When each dispatched connection is looked at whether it counts as at work, in order.
         self._working: deque[tuple[float, Connection, int]] = deque()
         self._turns, self._owners, self._oversized = Turns(_SERVED), Owners(), Failures()
+        self._way = Way(_TOLD, self.age, lambda group: len(self._parked.get(group, ())))
         # Of a tenant or an address: those whose small body comes, the oldest first, and those that wait for room for theirs.
         self._sending: defaultdict[str, dict[Connection, None]] = defaultdict(dict)
         self._roomless: defaultdict[str, deque[tuple[Connection, int]]] = defaultdict(deque)
@@ -297,10 +298,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle(self, conn: Connection) -> Any:
         """Requests of a connection as long as they come one after another; then as gunicorn does."""
         while True:
-            begun = time.thread_time()
-            kept = super().handle(conn)
+            kept, seconds = self._way.served(conn, super().handle)
             if conn.is_plain:
-                conn.note(time.thread_time() - begun, self._owners)
+                conn.note(seconds, self._owners)
             if kept is not True or not conn.is_plain:
                 return kept
             if conn.cost or not conn.is_at_work or time.monotonic() - conn.since > MOST_AT_WORK_SECONDS / 2:

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.web.server import accounts, gunicorn_worker
+from pipeline_jobs.web.server import accounts, giving_way, gunicorn_worker
 from pipeline_jobs.web.server.accounts import HEAVY, MOST_AT_WORK
+from pipeline_jobs.web.server.giving_way import Way
 from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
 from pipeline_jobs.web.server.slow import belongs_to, costs
 from tests import preloaded
@@ -27,8 +28,15 @@ from tests.waiting import until
 COUNT: Counter[str] = Counter()
 NUMBERS = itertools.count()
 AT_WORK, TURN = threading.Lock(), threading.Event()
+#: Ends the request for `/held`.
+FREED = threading.Event()
+WAYS: list[Way] = []
 #: One more than take turns.
 MEETING = threading.Barrier(MOST_AT_WORK + 1)
+
+
+#: Far longer than a test, in seconds.
+LONG = 1e6
 
 
 class Patient(Worker):
@@ -37,17 +45,32 @@ class Patient(Worker):
     def init_process(self) -> None:
         accounts.REMEMBERED = accounts.OTHERS_SECONDS = 1000.0
         gunicorn_worker.REFUSAL_SECONDS = gunicorn_worker.MOST_AT_WORK_SECONDS = 1000.0
+        giving_way.CLAIM_SECONDS = giving_way.WAIT_SECONDS = 1000.0
+        accounts.USED_SECONDS = LONG
+        WAYS.append(self._way)
         super().init_process()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Lets in whose key has no `wrong` in it. Gives back the path, or which process this is; reads the body for `/uploads/body`."""
+    """Lets in whose key has no `wrong` in it. Gives back the path, or which process this is; reads the body for `/uploads/body`. For
+    `/seen`: how many requests for `/held` have begun, give way, and for `/marked` have begun, and how many of `a` have no thread."""
     path, key = environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
     if key and "wrong" not in key:
         belongs_to(environ, f"tenant {key}")
     body = str(os.getpid()).encode() if path == "/process" else path.encode()
     if path == "/uploads/body":
         environ["wsgi.input"].read()
+    if path == "/costly":
+        costs(environ, LONG)
+    if path in ("/held", "/marked"):
+        with AT_WORK:
+            COUNT[path] += 1
+    if path == "/held":
+        FREED.wait()
+    if path == "/free":
+        FREED.set()
+    if path == "/seen":
+        body = b"%d %d %d %d" % (COUNT["/held"], WAYS[0].waiting, COUNT["/marked"], WAYS[0]._parked("tenant a"))
     if path == "/meet":
         MEETING.wait()
     if path in ("/heavy", "/long", "/counted"):
@@ -245,3 +268,32 @@ def test_whoever_sends_large_heads_all_the_time_waits_for_the_answer(port: int) 
         assert status(other) == b"431"
         assert answered(port, "")
         assert select.select([late], [], [], 0)[0] == []
+
+
+def test_whoever_has_used_much_gives_way_to_one_at_work(port: int) -> None:
+    for key in ("a", "b", "c"):
+        assert answered(port, key)
+    with connect(port) as greedy, connect(port) as quiet, connect(port) as witness:
+
+        def seen() -> bytes:
+            witness.sendall(request("/seen", "c"))
+            return witness.recv(1000).partition(b"\r\n\r\n")[2]
+
+        greedy.sendall(request("/costly", "a"))
+        assert ends_with(greedy, b"/costly")
+        assert served(greedy, "a")
+        quiet.sendall(request("/held", "b"))
+        until(lambda: seen() == b"1 0 0 0", "the quiet one to be at work")
+        greedy.sendall(request("/marked", "a"))
+        until(lambda: seen() == b"1 1 0 0", "the greedy one to give way")
+        more = [connect(port) for _ in range(MOST_AT_WORK + 1)]
+        for sender in more:
+            sender.sendall(request("/marked", "a"))
+        until(lambda: seen() == b"1 1 0 3", "its next ones to wait behind it")
+        witness.sendall(request("/free", "c"))
+        assert ends_with(witness, b"/free")
+        assert ends_with(quiet, b"/held")
+        assert all(ends_with(sender, b"/marked") for sender in (greedy, *more))
+        assert seen() == b"1 0 4 0"
+        for sender in more:
+            sender.close()
