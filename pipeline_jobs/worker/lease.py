@@ -305,7 +305,7 @@ class LeaseKeeperStep(bootsteps.StartStopStep):
             worker.app.seats = Seats()
             # Its children send them: each job's own, whether or not a message brought it.
             worker.app.tasks[JOB_TASK].send_events = False
-        cores.share_out(worker.max_concurrency)
+        cores.share_out(worker.max_concurrency or worker.concurrency)
         worker.app.keeper = keeper = LeaseKeeper(worker)
         return keeper
 

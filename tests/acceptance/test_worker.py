@@ -115,12 +115,13 @@ def test_a_worker_started_without_flags_takes_its_slots_from_the_setting_and_con
     assert stack.inspect("stats")["autoscaler"]["max"] == 7
 
 
-def test_a_job_may_use_the_threads_of_its_slot(make_stack: MakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("slots", ["--autoscale=1000,1", "--concurrency=1"])
+def test_a_job_may_use_the_threads_of_its_slot(make_stack: MakeStack, monkeypatch: pytest.MonkeyPatch, slots: str) -> None:
     monkeypatch.delenv(cores.VARIABLE, raising=False)
     stack = make_stack()
-    stack.worker("jobs", "--autoscale=1000,1")
+    stack.worker("jobs", slots, slots=None)
     told = stack.until_status(stack.submit(pipeline=THREADS.name).job_id, JobStatus.COMPLETED)
-    assert told.result["data"] == {"threads": "1"}
+    assert told.result["data"] == {"threads": str(cores.share(1000 if "1000" in slots else 1))}
 
 
 @pytest.mark.parametrize("how", ["client", "celery revoke", "celery terminate", "celery terminate SIGKILL"])
