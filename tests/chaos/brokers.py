@@ -11,6 +11,9 @@ import requests
 from pipeline_jobs.worker.hints import JOBS_QUEUE
 from tests.rabbit import Quorum, Rabbit
 
+#: The end of its mark.
+LEADER, FOLLOWER = "leader", "follower"
+
 
 @dataclass(frozen=True, slots=True)
 class KilledNode:
@@ -49,7 +52,7 @@ class Brokers:
             return None
         candidates = [node for node in self._nodes if (node.name == leader) != bool(pick % 2)]
         self._down = victim = candidates[pick // 2 % len(candidates)]
-        part = "follower" if pick % 2 else "leader"
+        part = FOLLOWER if pick % 2 else LEADER
         killed = KilledNode(f"broker:{self._nodes.index(victim)}:{part}", victim.pid)
         victim.kill()
         return killed
