@@ -24,9 +24,10 @@ SLOTS = 2
 AFTER = {
     "stop_worker": 0.0, "stop_tree": 0.0, "net_delay": 0.0, "net_drop": ANSWER_SECONDS, "net_half_close": ANSWER_SECONDS, "fill_disk": 12.0,
 }  # fmt: skip
-#: So long after a node of the broker was killed a worker may be told of no job, in seconds: its connection was to that node and it makes
-#: another (it may try the dead one first, and waits 2 s then), or the message was lost with it and comes again after `hint_seconds`.
-NODE_SECONDS = 5.0 + TIMES["hint_seconds"]
+#: So long after a node of the broker was killed a worker may be told of no job, in seconds: it connects anew, and before it takes anything
+#: Celery asks each node for its queues of delayed messages, the dead one again after 1, 3 and 5 s (`celery/worker/consumer/delayed_delivery.py`;
+#: kombu may try that one first, and waits 2 s). A message that was lost meanwhile comes again after `hint_seconds`.
+NODE_SECONDS = 12.0 + TIMES["hint_seconds"]
 #: From the end of a run until the next one begins in its slot, in seconds: the slot is no longer free, as it is given to a job already.
 HANDOVER_SECONDS = 0.5
 #: The same for a job whose process died. It keeps what that run was charged and waits for its turn, so a slot that another job is given is
