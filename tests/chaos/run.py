@@ -50,7 +50,7 @@ from tests.stack import ROOT, environment
 TICK_SECONDS = 0.1
 ORPHAN_LOOK_SECONDS = 5.0
 #: How long the system may take to come up, to end one more job when nothing disturbs it any more, and to tidy up, in seconds.
-UP_SECONDS, STILL_SECONDS, REST_SECONDS = 90.0, 45.0, 60.0
+UP_SECONDS, STILL_SECONDS, REST_SECONDS = 180.0, 45.0, 60.0
 #: How long jobs that kill their worker, and those that were lost with them, may take in all to be told apart, in seconds.
 APART_SECONDS = 900.0
 #: How much longer than planned load and faults may take, in seconds; or as long again, where that is more.
