@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
@@ -30,6 +31,16 @@ def _port() -> int:
             except OSError:
                 continue
             return port
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """A quorum queue, as a node has it."""
+
+    #: The name of the node that leads it; empty: none, as far as is known.
+    leader: str = ""
+    #: How many nodes of it are there.
+    online: int = 0
 
 
 class Rabbit:
@@ -94,20 +105,35 @@ class Rabbit:
         assert done.returncode == 0, done.stdout + done.stderr
         until(self._listens, "the node in the cluster", 90)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> Rabbit:
+        self.launch()
+        until(lambda: self.check_alive() or self._listens(), "RabbitMQ", seconds=180)
+        return self
+
+    def launch(self) -> None:
+        """Start it, and do not wait until it is there."""
         assert PROGRAM
         with self._log.open("ab") as log:
             # Erlang's name server: ours, or the node would start one that outlives it.
             if not self._joins:
                 self._epmd = self._epmd or subprocess.Popen(["epmd"], env=self._environment, stdout=log, stderr=log)
             self._process = subprocess.Popen([PROGRAM], env=self._environment, stdout=log, stderr=log, start_new_session=True)
-        until(lambda: self._died() or self._listens(), "RabbitMQ", seconds=180)
-        return self
 
     def names(self, what: str) -> set[str]:
         """Names of what there is, as the management API lists them: `queues`, `exchanges`; without the server's own."""
         listed = requests.get(f"{self.api}{what}", timeout=10).json()
         return {one["name"] for one in listed if one["name"] and not one["name"].startswith("amq.")}
+
+    def quorums(self) -> dict[str, Quorum]:
+        """Every quorum queue by its name, as this node's management API has it. :raises requests.RequestException: it gives no answer."""
+        listed = requests.get(f"{self.api}queues", timeout=10).json()
+        queues = [one for one in listed if one.get("type") == "quorum"]
+        return {one["name"]: Quorum(str(one.get("leader", "")), len(one.get("online", ()))) for one in queues}
 
     def leader(self, queue: str) -> str:
         """The name of the node that leads a quorum queue, as this node's management API has it."""
@@ -130,7 +156,8 @@ class Rabbit:
             self._epmd.kill()
             self._epmd.wait()
 
-    def _died(self) -> None:
+    def check_alive(self) -> None:
+        """:raises AssertionError: its process has ended."""
         if self._process is not None and self._process.poll() is not None:
             raise AssertionError(f"RabbitMQ ended with {self._process.returncode}:\n{self._log.read_text()[-3000:]}")
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import redis
 
+from tests.chaos.brokers import Brokers, KilledNode
 from tests.chaos.clock import Clock
 from tests.chaos.plan import Fault
 from tests.chaos.processes import Incarnation, Processes, Seen, send
@@ -29,6 +30,7 @@ KILLS = {
     "kill_beat": "API, beat, maintenance",
     "kill_maintenance": "API, beat, maintenance",
     "kill_server": "server",
+    "kill_broker": "nodes of the broker",
 }
 
 
@@ -61,6 +63,8 @@ class Around:
     disk: SmallDisk
     #: The worker whose working folders are on that disk.
     on_disk: str
+    #: The nodes of Celery's broker, if it is several.
+    brokers: Brokers | None = None
 
 
 class Faults:
@@ -84,6 +88,7 @@ class Faults:
         self._later: list[tuple[float, Callable[[], object]]] = []
         self._rolling: list[str] = []
         self._server_down = False
+        self._node_away = False
         self._disk_full = False
         #: Children that were killed, by mark and pid: on a busy machine they are still there a while later.
         self._dying: set[tuple[str, int]] = set()
@@ -93,7 +98,7 @@ class Faults:
     @property
     def idle(self) -> bool:
         """Nothing is to be done any more, and nothing is stopped or down."""
-        return not self._waiting and not self._later and not self._rolling
+        return not self._waiting and not self._later and not self._rolling and not self._node_away
 
     def counts(self) -> Counter[str]:
         return Counter(done.kind for done in self.done)
@@ -105,12 +110,13 @@ class Faults:
         for _, action in due:
             action()
         self._roll()
+        self._node_away = self._node_away and not self._brokers.whole
         for fault in [fault for fault in self._waiting if fault.at <= now]:
             # A fault without a victim (all of them are starting) waits for one.
             if getattr(self, f"_{fault.kind}")(fault):
                 self._waiting.remove(fault)
 
-    def _note(self, fault: Fault, victim: Incarnation | Seen | None = None, seconds: float = 0.0) -> bool:
+    def _note(self, fault: Fault, victim: Incarnation | Seen | KilledNode | None = None, seconds: float = 0.0) -> bool:
         done = Done(time.time(), fault.kind, victim.mark if victim else None, victim.pid if victim else None, seconds)
         self.done.append(done)
         self._log(f"{done.at:.3f} {done.kind} {done.mark or ''} {done.pid or ''} {done.seconds:.2f}")
@@ -257,6 +263,22 @@ class Faults:
 
         self._after(fault.seconds, resume)
         return True
+
+    # -- the nodes of the broker
+
+    @property
+    def _brokers(self) -> Brokers:
+        assert self._surroundings.brokers is not None
+        return self._surroundings.brokers
+
+    def _kill_broker(self, fault: Fault) -> bool:
+        """SIGKILL of a node, and its start after a while. Another one waits until it is back in every queue."""
+        node = None if self._node_away else self._brokers.kill(fault.pick)
+        if node is None:
+            return False
+        self._node_away = True
+        self._after(fault.seconds, self._brokers.start_again)
+        return self._note(fault, node, fault.seconds)
 
     # -- the clock, the network, a disk
 

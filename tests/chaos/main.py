@@ -16,7 +16,7 @@ from tests.chaos.report import late, summary, write_section
 from tests.chaos.run import NotUp, run
 from tests.chaos.system import TIMES, System
 
-BROKERS = ("redis", "rabbitmq")
+BROKERS = ("redis", "rabbitmq", "quorum")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,8 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     command = f"python -m tests.chaos --jobs {options.jobs} --seed {seed} --minutes {options.minutes:g} --broker {options.broker}"
     command += "".join(f" --faults {one}" for one in options.faults)
     _say(f"{command}\n{len(plan.faults)} faults; everything is written to {folder}")
-    rabbitmq = options.broker == "rabbitmq"
-    system = System(options.workers, options.gpu, options.maintenance, rabbitmq=rabbitmq, mixed=True, around=True)
+    system = System(
+        options.workers, options.gpu, options.maintenance,
+        rabbitmq=options.broker == "rabbitmq", quorum=options.broker == "quorum", mixed=True, around=True,
+    )  # fmt: skip
     try:
         outcome = run(plan, folder, system, say=_say)
     except NotUp as error:
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _faults(options: argparse.Namespace) -> dict[str, int]:
     """As dense as in the full form, or as many as was asked for."""
-    faults = share_of_full(options.jobs)
+    faults = share_of_full(options.jobs, nodes=options.broker == "quorum")
     for one in options.faults:
         kind, _, count = one.partition("=")
         if kind not in faults or not count.isdigit():
@@ -76,7 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--minutes", type=float, default=28, help="how long load and faults take (%(default)s)")
     parser.add_argument("--seed", type=int, help="of the plan; drawn and printed if not given")
-    parser.add_argument("--broker", choices=BROKERS, default="redis", help="Celery's broker: the store itself, or RabbitMQ (%(default)s)")
+    parser.add_argument(
+        "--broker",
+        choices=BROKERS,
+        default="redis",
+        help="Celery's broker: the store itself, RabbitMQ, or three nodes of it with quorum queues (%(default)s)",
+    )
     parser.add_argument(
         "--faults", action="append", default=[], metavar="KIND=NUMBER", help="so many of a kind, such as clock_step=0; may be repeated"
     )

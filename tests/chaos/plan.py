@@ -46,6 +46,8 @@ FULL: Mapping[str, int] = {
     "roll_workers": 3,
     "drop_clients": 20,
 }
+#: Besides, where Celery's broker is three nodes.
+FULL_ON_NODES: Mapping[str, int] = {"kill_broker": 20}
 FULL_JOBS = 20_000
 #: Of the short form, which takes about a minute.
 SHORT: Mapping[str, int] = {
@@ -69,6 +71,8 @@ SHORT: Mapping[str, int] = {
 }
 #: A pause of the server is so many leases long: in each of them all leases that are not renewed end.
 SERVER_PAUSE = (1.1, 1.7)
+#: A node of the broker is started again after so many leases.
+BROKER_DOWN = (0.2, 2.0)
 #: Kinds of faults that change how the network is, not a process; they last a lease at most.
 SHORT_KINDS = ("net_delay", "net_drop", "net_half_close", "fill_disk")
 
@@ -195,9 +199,10 @@ def make_plan(seed: int, jobs: int, seconds: float, faults: Mapping[str, int], *
     return Plan(seed, seconds, tuple(singles), tuple(_with_offsets(rng, drawn, seconds)), tuple(canvases))
 
 
-def share_of_full(jobs: int) -> dict[str, int]:
-    """The faults for so many jobs, as dense as in the full form."""
-    return {kind: math.ceil(count * jobs / FULL_JOBS) for kind, count in FULL.items()}
+def share_of_full(jobs: int, *, nodes: bool = False) -> dict[str, int]:
+    """The faults for so many jobs, as dense as in the full form. :param nodes: Celery's broker is three nodes."""
+    full = {**FULL, **(FULL_ON_NODES if nodes else {})}
+    return {kind: math.ceil(count * jobs / FULL_JOBS) for kind, count in full.items()}
 
 
 def _length(rng: random.Random, kind: str, lease_seconds: float) -> float:
@@ -205,6 +210,8 @@ def _length(rng: random.Random, kind: str, lease_seconds: float) -> float:
         return lease_seconds * rng.uniform(*SERVER_PAUSE)
     if kind in SHORT_KINDS:
         return rng.uniform(0.5, lease_seconds)
+    if kind == "kill_broker":
+        return lease_seconds * rng.uniform(*BROKER_DOWN)
     return _pause(rng, lease_seconds)
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.chaos.brokers import LEADER
 from tests.chaos.clock import LIBRARY, MISSING
 from tests.chaos.faults import KILLS
 from tests.chaos.figures import Rescues, endings
@@ -59,11 +60,20 @@ def _how(outcome: Outcome, command: str) -> list[str]:
         f"| versions | {versions()} |",
         f"| times | lease {settings.lease_seconds:g} s, announce {settings.announce_seconds:g} s, rescue {settings.rescue_seconds:g} s, "
         f"hint {settings.hint_seconds:g} s; load for {outcome.plan.seconds / 60:.1f} min, {outcome.seconds / 60:.1f} min in all |",
-        f"| broker | {'the store' if settings.broker_is_store else settings.broker_url.partition(':')[0]} |",
+        f"| broker | {_broker(outcome)} |",
         f"| full disk | {'a tmpfs' if around.disk.real else 'NOT A REAL ONE: no tmpfs could be mounted, the system call was imitated'} |",
         f"| clock of the server | {'stepped by libfaketime' if LIBRARY else MISSING} |",
         f"| logs | `{outcome.folder.name}`, in the folder for temporary files |",
     ]
+
+
+def _broker(outcome: Outcome) -> str:
+    settings, nodes = outcome.settings, outcome.settings.broker_url.split(";")
+    if settings.broker_is_store:
+        return "the store"
+    led = [done.mark for done in outcome.faults if done.kind == "kill_broker" and (done.mark or "").endswith(LEADER)]
+    killed = f", {len(nodes)} nodes with quorum queues; {len(led)} of those killed led the queue of jobs" if len(nodes) > 1 else ""
+    return settings.broker_url.partition(":")[0] + killed
 
 
 def _found(outcome: Outcome) -> list[str]:

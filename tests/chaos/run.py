@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.worker.app import JobsCelery, create_celery
+from tests.chaos.brokers import Brokers
 from tests.chaos.canvases import CanvasLoad, states
 from tests.chaos.clock import Clock
 from tests.chaos.crashes import causes, crashes, hops, read_histories, slain
@@ -42,14 +43,14 @@ from tests.chaos.small_disk import SmallDisk
 from tests.chaos.system import ON_SMALL_DISK, System, make_roles, make_settings, surrounded
 from tests.chaos.waits import OF_CHILDREN, OF_WORKERS, slot_times, until_requeued, waited_apart
 from tests.chaos.witness import Witness
-from tests.rabbit import Rabbit
+from tests.rabbit import Rabbit, cluster
 from tests.servers import Server
 from tests.stack import ROOT, environment
 
 TICK_SECONDS = 0.1
 ORPHAN_LOOK_SECONDS = 5.0
 #: How long the system may take to come up, to end one more job when nothing disturbs it any more, and to tidy up, in seconds.
-UP_SECONDS, STILL_SECONDS, REST_SECONDS = 90.0, 45.0, 60.0
+UP_SECONDS, STILL_SECONDS, REST_SECONDS = 180.0, 45.0, 60.0
 #: How long jobs that kill their worker, and those that were lost with them, may take in all to be told apart, in seconds.
 APART_SECONDS = 900.0
 #: How much longer than planned load and faults may take, in seconds; or as long again, where that is more.
@@ -105,17 +106,14 @@ def run(plan: Plan, folder: Path, system: System, *, purge_some: bool = False, s
         server = Server(folder / "server")
         server.environment = clock.environment if any(fault.kind == "clock_step" for fault in plan.faults) else {}
         ends.callback(server.start().stop)
-        broker = ""
-        if system.rabbitmq:
-            rabbit = Rabbit(folder / "rabbit")
-            ends.callback(rabbit.stop)
-            broker = rabbit.start().url
+        brokers = _start_nodes(folder / "rabbit", ends) if system.quorum else None
+        broker = brokers.url if brokers else _start_rabbit(folder / "rabbit", ends) if system.rabbitmq else ""
         settings = make_settings(server, folder, system, broker)
         settings.data_dir.mkdir(parents=True)
         disk, proxies = SmallDisk(folder), Proxies()
         ends.callback(proxies.stop)
         ends.callback(disk.remove)
-        around = Around(clock, proxies, disk, ON_SMALL_DISK[0])
+        around = Around(clock, proxies, disk, ON_SMALL_DISK[0], brokers)
         roles = surrounded(make_roles(settings, folder, system), system, settings, proxies, disk)
         processes = Processes(roles, secrets.token_hex(6), folder / "logs", environment(settings), ROOT, forked=system.forked)
         app = create_celery(settings)
@@ -132,6 +130,18 @@ def run(plan: Plan, folder: Path, system: System, *, purge_some: bool = False, s
         slots = Slots(app.cell.client)
         outcome = _Run(plan, folder, system, settings, server, around, processes, app, journal, witness, slots, say, purge_some)
         return outcome.go(load, canvases)
+
+
+def _start_rabbit(folder: Path, ends: ExitStack) -> str:
+    rabbit = Rabbit(folder)
+    ends.callback(rabbit.stop)
+    return rabbit.start().url
+
+
+def _start_nodes(folder: Path, ends: ExitStack) -> Brokers:
+    brokers = Brokers(ends.enter_context(cluster(folder)))
+    ends.callback(brokers.stop)
+    return brokers
 
 
 @dataclass(slots=True)

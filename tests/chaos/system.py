@@ -50,6 +50,8 @@ class System:
     other_broker: bool = False
     #: The broker is RabbitMQ.
     rabbitmq: bool = False
+    #: The broker is three nodes of RabbitMQ, with quorum queues.
+    quorum: bool = False
     #: The last job worker knows fewer pipelines than the others.
     mixed: bool = False
     #: Workers and API reach the servers through proxies, and one worker has a small disk.
@@ -71,11 +73,12 @@ def pool_of(mark: str) -> str:
 
 
 def make_settings(server: Server, folder: Path, system: System, broker: str = "") -> Settings:
-    """A cell whose records stay until the oracle has seen them. :param broker: its URL, if it is another server than the store."""
+    """A cell whose records stay until the oracle has seen them. :param broker: its URL or URLs, if it is another server than the store."""
     settings = load_settings(
         {
             "PIPELINE_REDIS_URL": server.url,
             "CELERY_BROKER_URL": server.url.replace("/0", "/1") if system.other_broker else broker,
+            "PIPELINE_BROKER_QUEUE_TYPE": "quorum" if system.quorum else "classic",
             "PIPELINE_DATA_DIR": str(folder / "data"),
             "ENABLE_PIPELINE_JOB_QUEUE": "1",
             "PIPELINE_MODULES": ",".join(MODULES),
@@ -114,8 +117,11 @@ def _surrounded(role: Role, system: System, settings: Settings, proxies: Proxies
     always: dict[str, str] = {}
     if system.around and role.kind != "beat":
         always["PIPELINE_REDIS_URL"] = proxies.through(role.name, settings.redis_url)
-        own = settings.broker_is_store
-        always["CELERY_BROKER_URL"] = always["PIPELINE_REDIS_URL"] if own else proxies.through(role.name, settings.broker_url)
+        if settings.broker_is_store:
+            always["CELERY_BROKER_URL"] = always["PIPELINE_REDIS_URL"]
+        elif not system.quorum:
+            # Three nodes are reached directly: each of them is killed now and then.
+            always["CELERY_BROKER_URL"] = proxies.through(role.name, settings.broker_url)
     if system.around and role.name in ON_SMALL_DISK:
         always |= disk.environment
     if role.name == system.older:

@@ -211,8 +211,9 @@ def test_a_crash_is_explained_by_the_death_of_its_own_process_only() -> None:
         assert len(crashed(CRASH, done=[other])) == 1, other
 
 
-def test_no_pause_of_the_server_and_no_step_of_its_clock_explains_a_crash() -> None:
+def test_no_pause_of_a_server_no_death_of_a_node_and_no_step_of_the_clock_explains_a_crash() -> None:
     assert len(crashed(CRASH, done=[Done(2.0, "pause_server", seconds=9.0), Done(2.0, "clock_step", seconds=90.0)])) == 1
+    assert len(crashed(CRASH, done=[Done(2.0, "kill_broker", "broker:0:leader", 10, 9.0)])) == 1
     assert (
         len(crashed(CRASH, done=[Done(2.0, "kill_server", seconds=9.0), Done(2.0, "drop_clients"), Done(2.0, "fill_disk", "x:w1:1")])) == 1
     )
@@ -386,6 +387,7 @@ def test_the_full_form_has_the_faults_of_the_bar() -> None:
         (Done(10.0, "net_drop", "x:w1:1", 7, 5.0), True),
         (Done(10.0, "net_drop", "x:w2:1", 7, 5.0), False),
         (Done(10.0, "kill_child", "x:w1:1", 7, 0.0), False),
+        (Done(10.0, "kill_broker", "broker:0:leader", 7, 8.0), False),
         (Done(2.0, "pause_server", None, None, 1.0), False),
         (Done(14.0, "pause_server", None, None, 1.0), False),
     ],

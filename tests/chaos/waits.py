@@ -16,7 +16,7 @@ from tests.chaos.journal import Body
 from tests.chaos.pipeline import CAP, CAPPED
 from tests.chaos.plan import NEWER
 from tests.chaos.processes import Incarnation
-from tests.chaos.system import pool_of
+from tests.chaos.system import TIMES, pool_of
 
 #: Of each worker.
 SLOTS = 2
@@ -24,6 +24,10 @@ SLOTS = 2
 AFTER = {
     "stop_worker": 0.0, "stop_tree": 0.0, "net_delay": 0.0, "net_drop": ANSWER_SECONDS, "net_half_close": ANSWER_SECONDS, "fill_disk": 12.0,
 }  # fmt: skip
+#: So long after a node of the broker was killed a worker may be told of no job, in seconds: it connects anew, and before it takes anything
+#: Celery asks each node for its queues of delayed messages, the dead one again after 1, 3 and 5 s (its `consumer/delayed_delivery.py`;
+#: kombu may try that one first, and waits 2 s). A message that was lost meanwhile comes again after `hint_seconds`.
+NODE_SECONDS = 12.0 + TIMES["hint_seconds"]
 #: From the end of a run until the next one begins in its slot, in seconds: the slot is no longer free, as it is given to a job already.
 HANDOVER_SECONDS = 0.5
 #: The same for a job whose process died. It keeps what that run was charged and waits for its turn, so a slot that another job is given is
@@ -134,7 +138,7 @@ def _next_starts(crashes: Iterable[Crash], bodies: Iterable[Body]) -> Iterator[t
 
 
 def slot_times(
-    seen: Evidence, history: Iterable[Incarnation], done: Iterable[Done], away: Sequence[Interval], older: str | None
+    seen: Evidence, history: Iterable[Incarnation], done: Sequence[Done], away: Sequence[Interval], older: str | None
 ) -> tuple[Rescues, Rescues]:
     """`until_started` of a whole run: of jobs whose worker died, and of those whose process died alone.
 
@@ -142,7 +146,7 @@ def slot_times(
     """
     pipelines = {job_id: flat.get("pipeline", "") for job_id, flat in seen.records.items()}
     ends = {one.mark: _first(one.killed, one.ended, seen.slain.get(one.mark)) for one in history}
-    up = _up(history, _unable(done), away, seen.slain)
+    up = _up(history, _unable(done), [*away, *untold(done)], seen.slain)
     slots = Slots(
         up=up,
         busy=_busy(seen.bodies, seen.crashes, ends, HANDOVER_SECONDS),
@@ -155,6 +159,11 @@ def slot_times(
         until_started(first, seen.bodies, slots, pipelines),
         until_started([one for one in seen.crashes if one not in first], seen.bodies, slots, pipelines, in_turn=True),
     )
+
+
+def untold(done: Iterable[Done]) -> list[Interval]:
+    """When workers may not have heard of a job, because a node of the broker had just been killed."""
+    return [(one.at, one.at + NODE_SECONDS) for one in done if one.kind == "kill_broker"]
 
 
 def _up(
