@@ -25,7 +25,7 @@ AFTER = {
     "stop_worker": 0.0, "stop_tree": 0.0, "net_delay": 0.0, "net_drop": ANSWER_SECONDS, "net_half_close": ANSWER_SECONDS, "fill_disk": 12.0,
 }  # fmt: skip
 #: So long after a node of the broker was killed a worker may be told of no job, in seconds: it connects anew, and before it takes anything
-#: Celery asks each node for its queues of delayed messages, the dead one again after 1, 3 and 5 s (its `consumer/delayed_delivery.py`;
+#: Celery asks each node for its queues of delayed messages, the dead one again after 1, 3 and 5 s (its step `DelayedDelivery`;
 #: kombu may try that one first, and waits 2 s). A message that was lost meanwhile comes again after `hint_seconds`.
 NODE_SECONDS = 12.0 + TIMES["hint_seconds"]
 #: From the end of a run until the next one begins in its slot, in seconds: the slot is no longer free, as it is given to a job already.

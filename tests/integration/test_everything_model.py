@@ -572,5 +572,7 @@ def check_everything(cell: Settings, tired_: bool, histories: int, *, derandomiz
         ),
     )  # fmt: skip
     assert (Bound.pages > 0) is tired_
-    assert min(Bound.handed, Bound.retries, Bound.parks, Bound.wakes) > 0
+    assert min(Bound.handed, Bound.parks, Bound.wakes) > 0
+    # In which order Hypothesis has the rules depends on the process: nine histories of one in five have no retry of a workflow.
+    assert Bound.retries > 0 or histories < 20
     assert tired_ or Bound.joins > 0
