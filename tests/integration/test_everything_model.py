@@ -573,6 +573,6 @@ def check_everything(cell: Settings, tired_: bool, histories: int, *, derandomiz
     )  # fmt: skip
     assert (Bound.pages > 0) is tired_
     assert min(Bound.handed, Bound.parks, Bound.wakes) > 0
-    # In which order Hypothesis has the rules depends on the process: nine histories of one in five have no retry of a workflow.
+    # The order in which Hypothesis has the rules depends on the process: in about one of five, nine histories have no retry of a workflow.
     assert Bound.retries > 0 or histories < 20
     assert tired_ or Bound.joins > 0
