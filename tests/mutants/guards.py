@@ -3136,6 +3136,15 @@ GUARDS = (
     ),
     _py("media/site_child", "no film with a hole", '        "skip_unavailable_fragments": False,\n', "", SITE),
     _py("media/site_child", "addresses of the public", "            self.policy.check_address(ip_address", "            (ip_address", SITE),
+    _py(
+        "worker/lease",
+        "a slot has its part of the cores",
+        "        cores.share_out(worker.max_concurrency or worker.concurrency)\n",
+        "",
+        "tests/acceptance/test_worker.py",
+    ),
+    _py("worker/cores", "what an operator has set stays", "os.environ.setdefault(VARIABLE, ", "os.environ.__setitem__(VARIABLE, ", CORES),
+    _py("worker/cores", "a container's limit counts", "return min(allowed, int(time)", "return min(allowed, 99 * int(time)", CORES),
     _py("media/word_times", "words have their times", "if len(texts) > 1 else []", "if False else []", WORD_TIMES),
     _py(
         "media/steady_sound",
