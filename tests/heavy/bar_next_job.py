@@ -8,10 +8,10 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
-from tests.kills import PATIENT, PLACES, Deaths, check, environment
+from tests.kills import PATIENT, PLACES, Deaths, check, environment, kill_in_full_work
 from tests.stack import Stack
-from tests.waiting import until
 
 #: Each with a worker of its own: a log that is read again at each death must not be long.
 ROUNDS = 10
@@ -33,14 +33,7 @@ def test_two_thousand_kills_of_children(make_stack: Callable[..., Stack]) -> Non
         deaths = Deaths(stack, name)
         worker = stack.worker(name, "-c", "4", slots=None, **environment(per_cent=4))
         jobs: list[str] = []
-        while deaths.count < kills / ROUNDS:
-            before = deaths.count
-            keep_some_in_line(stack, jobs)
-            if deaths.at_random < kills / ROUNDS / 5:
-                pause = 100 if deaths.at_random % 2 else 0
-                deaths.kill_one(worker.pid, pause_ms=pause)
-                held += bool(pause)
-            until(lambda: keep_some_in_line(stack, jobs) or deaths.count > before, "a death")  # noqa: B023 - within this turn
+        held += kill_in_full_work(deaths, worker.pid, kills // ROUNDS, partial(keep_some_in_line, stack, jobs))
         check(stack, deaths, jobs)
         places.update(place for place, _ in deaths.named())
         total, at_random = total + deaths.count, at_random + deaths.at_random
