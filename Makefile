@@ -94,7 +94,7 @@ chart: $(TEST_STAMP) $(CHART_STAMP)  ## the Helm chart: lint, schema, what it re
 	$(PY) -m pytest tests/chart/bar_chart.py
 
 failovers: $(TEST_STAMP)  ## accepted jobs lost per failover: Sentinel with and without waiting for the replica, three RabbitMQ nodes (RUNS=30; half an hour)
-	$(if $(RUNS),FAILOVER_RUNS=$(RUNS)) $(PY) -m pytest -s tests/heavy/bar_failovers.py
+	$(if $(RUNS),FAILOVER_RUNS=$(RUNS)) $(if $(SEED),SEED=$(SEED)) $(PY) -m pytest -s tests/heavy/bar_failovers.py tests/heavy/bar_sentinel_chaos.py
 
 audit: $(TEST_STAMP)  ## pip-audit of all lock files; says so and ends with 2 where no source of vulnerability reports can be reached
 	$(PY) -m tests.known_vulnerabilities

@@ -66,6 +66,10 @@ class Server:
         self._process.kill()
         self._process.wait()
 
+    def lives(self) -> bool:
+        """It was started and has not ended; it may stand still."""
+        return self._process is not None and self._process.poll() is None
+
     def pause(self) -> None:
         """SIGSTOP: connections stand, nobody answers. Until `resume`."""
         assert self._process is not None
@@ -76,7 +80,7 @@ class Server:
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        if self._process and self._process.poll() is None:
+        if self._process and self.lives():
             self.resume()
             self._process.terminate()
             self._process.wait()

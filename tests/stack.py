@@ -93,15 +93,20 @@ class Stack:
     def run_maintenance(self, **env: str) -> None:
         """Likewise, with more in the worker's environment."""
         self.maintenance_worker("maintenance", **env)
+        self.run_beat()
+
+    def run_beat(self) -> None:
+        """Only started."""
         self.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={self.folder}/schedule", "--pidfile=")
 
-    def maintenance_worker(self, name: str, **env: str) -> None:
+    def maintenance_worker(self, name: str, **env: str) -> subprocess.Popen[bytes]:
         """A maintenance worker, up."""
         process = self.run(
             name, sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", f"{name}@test", "-Q", "maintenance",
             "-c", "1", *WORKER, **env,
         )  # fmt: skip
         until(lambda: "ready." in self.log(name) or self._died(process, name), "the maintenance worker")
+        return process
 
     def api(self, port: int | None = None, *, name: str = "api", processes: int = 1, **env: str) -> Api:
         """The API as `make run` has it, in one process; on the same port again after it was killed."""

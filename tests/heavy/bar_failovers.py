@@ -31,8 +31,7 @@ BEHIND_SECONDS = 0.5
 def cut(servers: Watched) -> None:
     """Take the replica's link away, for a while in which it cannot make another."""
     master = servers.master()
-    replica = next(server for server in servers.servers if server is not master)
-    replica.pause()
+    servers.other(master).pause()
     with master.client() as client:
         client.execute_command("CLIENT", "KILL", "TYPE", "REPLICA")
     threading.Event().wait(BEHIND_SECONDS)

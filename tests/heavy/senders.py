@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pipeline_jobs.exceptions import StoreUnavailable, TryLater, UnknownJob
@@ -18,8 +19,10 @@ from tests.waiting import until
 class Senders:
     """Two threads that send; `accepted` has the ids that they were told."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, seconds: Sequence[float]) -> None:
+        """:param seconds: how long the jobs take, one after the other, from each thread again and again."""
         self._client = stack.client
+        self._seconds = seconds
         self._stop = threading.Event()
         self.accepted: list[str] = []
         self.refused = 0
@@ -31,11 +34,11 @@ class Senders:
         until(lambda: len(self.accepted) >= before + count, f"{count} jobs to be accepted", 180)
 
     def _send(self) -> None:
-        while not self._stop.is_set():
+        for seconds in itertools.takewhile(lambda _: not self._stop.is_set(), itertools.cycle(self._seconds)):
             key = uuid.uuid4().hex
             while not self._stop.is_set():
                 try:
-                    job = self._client.submit(NewJob(pipeline="sleep", params={"seconds": 0}), idempotency_key=key)
+                    job = self._client.submit(NewJob(pipeline="sleep", params={"seconds": seconds}), idempotency_key=key)
                 except (TryLater, StoreUnavailable):
                     self.refused += 1
                     self._stop.wait(0.05)
@@ -46,8 +49,8 @@ class Senders:
 
 
 @contextmanager
-def sending(stack: Stack) -> Iterator[Senders]:
-    made = Senders(stack)
+def sending(stack: Stack, seconds: Sequence[float] = (0,)) -> Iterator[Senders]:
+    made = Senders(stack, seconds)
     for thread in made._threads:
         thread.start()
     try:
