@@ -93,7 +93,7 @@ docker-test: $(TEST_STAMP)  ## build the image, start the compose file, five SIG
 chart: $(TEST_STAMP) $(CHART_STAMP)  ## the Helm chart: lint, schema, what it renders against two versions of Kubernetes (350 MB of tools)
 	$(PY) -m pytest tests/chart/bar_chart.py
 
-failovers: $(TEST_STAMP)  ## accepted jobs lost per failover: Sentinel with and without waiting for the replica, three RabbitMQ nodes (RUNS=30; half an hour)
+failovers: $(TEST_STAMP)  ## accepted jobs lost per failover: Sentinel with and without waiting for the replica, alone and under chaos, three RabbitMQ nodes (RUNS=30 SEED=1; 40 minutes)
 	$(if $(RUNS),FAILOVER_RUNS=$(RUNS)) $(if $(SEED),SEED=$(SEED)) $(PY) -m pytest -s tests/heavy/bar_failovers.py tests/heavy/bar_sentinel_chaos.py
 
 audit: $(TEST_STAMP)  ## pip-audit of all lock files; says so and ends with 2 where no source of vulnerability reports can be reached
