@@ -71,14 +71,14 @@ def pictures(stack: Stack, job: Job) -> tuple[list[Fraction], float]:
 def test_a_film_of_an_hour_in_parts(make_stack: MakeStack, tmp_path: Path) -> None:
     (tmp_path / "www").mkdir()
     source = film(tmp_path / "www" / "film.mp4", clean("flite-slt", " ".join(ENGLISH[name] for name in HELD_OUT), tmp_path)[0])
-    stack = make_stack()
+    stack = make_stack(media_max_bytes=2 * source.stat().st_size)
     stack.maintenance()
     stack.worker("jobs", "--autoscale=2,2")
     cut = {"whole_seconds": min(600, int(SECONDS / 4)), "part_seconds": max(30, int(SECONDS / PARTS))}
     with serving(folder_of(tmp_path / "www")) as address:
         asked = {"url": f"{address}/{source.name}", "quality": "720p"}
-        whole, at_once = done(stack, "media", **asked)
         parted, in_parts = done(stack, "media_in_parts", params=cut, **asked)
+        whole, at_once = done(stack, "media", **asked)
     results = [stack.result(job) for job in (whole, parted)]
     texts = [one["transcript"] for one in results]
     wer = word_error_rate(*texts)

@@ -30,6 +30,8 @@ class Victim:
 
     def live(self, seconds: float) -> None:
         """Rounds of requests for so long; at least one."""
+        # A new connection: the API has ended one that was idle since the last time.
+        self._connection.close()
         until = time.monotonic() + seconds
         while True:
             job = self._ask("post", "POST", "/pipeline/jobs", {"pipeline": "sleep", "params": {"seconds": 0}})
