@@ -223,10 +223,17 @@ class History:
         return self._bury_where(JOBS.c.tenant_id == tenant_id)
 
     def count(self, tenant_id: str) -> int:
-        """How many jobs of a tenant there are."""
+        """How many jobs of a tenant it has."""
         counted = select(func.count()).select_from(JOBS).where(self._here, JOBS.c.tenant_id == tenant_id)
         with self.database.reading(QUERY_SECONDS) as connection:
             return int(connection.execute(counted).scalar_one())
+
+    def known(self, jobs: Sequence[tuple[str, int]]) -> int:
+        """How many of these jobs, by id and order, it has."""
+        ids = [job_id for job_id, _ in jobs]
+        found = select(JOBS.c.job_id, JOBS.c.ord).where(self._here, JOBS.c.job_id.in_(ids), JOBS.c.deleted_ms.is_(None))
+        with self.database.reading(QUERY_SECONDS) as connection:
+            return len({(row.job_id, row.ord) for row in connection.execute(found)} & {*jobs})
 
     def sweep(self) -> int:
         """Remove jobs that are older than is kept, and tombstones. :return: how many rows."""

@@ -294,6 +294,29 @@ def test_an_erased_tenant_does_not_come_back_either(kept: Kept) -> None:
     assert len(kept.rows()) == len(mine) + 1
 
 
+def test_an_erasure_counts_each_job_once_wherever_it_is(kept: Kept) -> None:
+    """The store's alone, the history's alone, and those that both have; and its dry run says the same before."""
+    again = kept.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), job_id="job_1_00000001")
+    kept.cell.client.cancel(again.job_id)
+    kept.ended(tenant_id="acme")
+    kept.mover.move()
+    assert kept.purge() == 2
+    kept.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), job_id="job_1_00000001")
+    kept.cell.client.cancel(again.job_id)
+    kept.ended(tenant_id="other")
+    kept.ended(tenant_id="acme")
+    kept.mover.move()
+    kept.ended(tenant_id="acme")
+    kept.cell.submit(tenant_id="acme")
+    artifacts = kept.cell.cell.artifacts
+    counted = erase_tenant(kept.store, artifacts, "acme", dry_run=True, history=kept.history)
+    assert (counted.jobs, counted.still_live, counted.done) == (6, 1, False)
+    erased = erase_tenant(kept.store, artifacts, "acme", dry_run=False, history=kept.history)
+    assert (erased.jobs, erased.still_live, erased.done) == (6, 0, True)
+    assert (kept.history.count("acme"), kept.history.count("other")) == (0, 1)
+    assert erase_tenant(kept.store, artifacts, "acme", dry_run=True, history=kept.history).jobs == 0
+
+
 def test_an_id_that_is_used_again_is_two_jobs(on_sqlite: Kept) -> None:
     """Celery's clients choose ids themselves."""
     kept = on_sqlite

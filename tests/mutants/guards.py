@@ -1285,6 +1285,8 @@ GUARDS = (
     _lua("waiting", "parked jobs are not scheduled", "scheduled = math.max(0, delayed - parked - split)", "scheduled = delayed", PARKING),
     _py("jobs/outputs", "a stage that published runs again", " and stage.reusable and not published", " and stage.reusable", PARKING),
     _py("jobs/signals", "a link's time is over", "if time.time() > until:", "if False:", PARKING),
+    _py("operation/erase", "a job that both have counts once", "history.count(tenant_id) - in_both)", "history.count(tenant_id))", HISTORY),
+    _py("history/history", "an id used again is another row", " & {*jobs})", ")", HISTORY),
     _py("history/history", "a batch is no workflow", " if job.name is not None]\n        self.bury", "]\n        self.bury", HISTORY_API),
     _py("web/ui/signals", "an answer is for who sent it", " and signals.is_its_word(link, first)", "", JOB_SIGNALS),
     _py("jobs/signals", "no link sent the end of a wait", 'first["by"] != "timeout" and ', "", JOB_SIGNALS),
