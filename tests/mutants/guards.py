@@ -1266,6 +1266,7 @@ GUARDS = (
     _lua("park", "a tenant's most", ">= most and not", ">= 1e9 and not", PARKING),
     _lua("park", "the wait of an earlier run is the same one", "if again then till = known[3] end", "", PARKING),
     _lua("park", "who knows of no waits does not run it", "'schema', int(schema), ", "", PARKING),
+    _lua("park", "what ran before a wait counts", "'segments_ms', int(used_ms(job)))", "'segments_ms', 0)", PARKING),
     _lua("park", "a signal that is there wakes it", "if there then", "if false then", PARKING),
     _lua("signal", "another's job is unknown", "not job or not is_of(job, tenant, workspace) or", "not job or", PARKING),
     _lua("signal", "an id used again is another job", " or (order ~= '' and order ~= job.order)", "", JOB_SIGNALS),
