@@ -56,6 +56,7 @@ PARKING, JOB_SIGNALS = "tests/integration/test_parking.py", "tests/integration/w
 PART_SLOTS = "tests/integration/test_slots_of_parts.py"
 TWO_RETRIES = "tests/integration/test_workflows_retried_twice.py"
 SECRET_PARAMS = "tests/unit/test_secret_params.py"
+FOLDER_MARKS = "tests/unit/test_folder_marks.py"
 EARLY = "tests/integration/test_reuse_and_signals.py"
 EVERY_RUN = "tests/integration/test_usage_of_every_run.py"
 CANNOT_ASK = "tests/integration/test_waits_that_cannot_ask.py"
@@ -1266,6 +1267,8 @@ GUARDS = (
     _lua("park", "a tenant's most", ">= most and not", ">= 1e9 and not", PARKING),
     _lua("park", "the wait of an earlier run is the same one", "if again then till = known[3] end", "", PARKING),
     _lua("park", "who knows of no waits does not run it", "'schema', int(schema), ", "", PARKING),
+    _py("jobs/folder_marks", "a text that looks like the mark", "piece.replace(_WORD, _WORD + _OWN)", "piece", FOLDER_MARKS),
+    _py("jobs/folder_marks", "a folder that looks like the mark", "dumps(dict(data)).split(", "(dumps(dict(data)).replace(_WORD, _WORD + _OWN)).split(", FOLDER_MARKS),
     _lua("park", "what ran before a wait counts", "'segments_ms', int(used_ms(job)))", "'segments_ms', 0)", PARKING),
     _lua("park", "a signal that is there wakes it", "if there then", "if false then", PARKING),
     _lua("signal", "another's job is unknown", "not job or not is_of(job, tenant, workspace) or", "not job or", PARKING),
