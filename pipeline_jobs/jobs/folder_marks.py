@@ -12,9 +12,9 @@ from pipeline_jobs.job import dumps
 
 #: Stands for the working folder, as in all that releases before this one have kept.
 FOLDER_MARK = "@WORKDIR@"
-#: How the mark begins. A stage's own text that says so is followed by U+0001, as JSON writes it, which nothing that was kept before had there.
+#: How the mark begins. Where a stage's own text says so, U+0001 follows, as JSON writes it: nothing that was kept before had that there.
 _WORD, _OWN = "@WORKDIR", "\\u0001"
-_MARKED = re.compile(f"{_WORD}(?:@|{re.escape(_OWN)})")
+_MARKED = re.compile(r"@WORKDIR(?:@|\\u0001)")
 
 
 def without_folder(data: Mapping[str, Any], folder: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 from sqlalchemy import text
 
 from pipeline_jobs.cell import Cell as RealCell
@@ -198,6 +198,7 @@ class Secretive(BaseModel):
     #: As docs/logs.md has it: one word is enough for both.
     password: str = Field("", json_schema_extra={"format": "password"})
     inner: list[Inner] = []
+    hidden: SecretStr = SecretStr("")
     shown: str = ""
 
 
@@ -205,7 +206,7 @@ def test_secrets_are_not_copied(on_sqlite: Kept) -> None:
     kept = on_sqlite
     kept.cell.cell.pipelines.register(Pipeline("quiet", (Stage("run", lambda context: {}),), params=Secretive, needs_url=False))
     inner = [{"pin": "secret-pin", "place": "y"}]
-    params = {"token": "secret-token", "password": "secret-password", "inner": inner, "shown": "x"}
+    params = {"token": "secret-token", "password": "secret-password", "inner": inner, "shown": "x", "hidden": "secret-hidden"}
     secret = kept.ended(
         tenant_id="acme", pipeline="quiet", params=params, webhook={"url": "https://hooks.example/secret-path", "events": []}
     )

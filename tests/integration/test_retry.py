@@ -139,7 +139,10 @@ def test_what_does_not_fit_into_the_record_is_kept_apart(world: World) -> None:
 
 @pytest.mark.parametrize("more", [0, SMALL])
 def test_text_of_a_stage_that_looks_like_the_mark_of_the_folder_comes_back_as_it_was(world: World, more: int) -> None:
-    world.thought = {"@WORKDIR@": ["@WORKDIR@", "a@WORKDIR@WORKDIR@/b", "@WORKDIR", "@WORKDIR\x01@", "\\u0001@WORKDIR\\u0001"], "more": "x" * more}
+    world.thought = {
+        "@WORKDIR@": ["@WORKDIR@", "a@WORKDIR@WORKDIR@/b", "@WORKDIR", "@WORKDIR\x01@", "\\u0001@WORKDIR\\u0001"],
+        "more": "x" * more,
+    }
     world.fails = {"publish": NoAudio()}
     failed = world.ended()
     world.fails = {}
