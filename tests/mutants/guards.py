@@ -58,6 +58,7 @@ TWO_RETRIES = "tests/integration/test_workflows_retried_twice.py"
 SECRET_PARAMS = "tests/unit/test_secret_params.py"
 HIDDEN, HIDDEN_OF_PARTS = "tests/integration/web/test_hidden_params.py", "tests/integration/test_hidden_params_of_parts.py"
 FOLDER_MARKS = "tests/unit/test_folder_marks.py"
+PARTS_LAST = "tests/integration/test_duration_in_parts.py"
 EARLY = "tests/integration/test_reuse_and_signals.py"
 EVERY_RUN = "tests/integration/test_usage_of_every_run.py"
 CANNOT_ASK = "tests/integration/test_waits_that_cannot_ask.py"
@@ -1290,6 +1291,7 @@ GUARDS = (
         "(dumps(dict(data)).replace(_WORD, _WORD + _OWN)).split(",
         FOLDER_MARKS,
     ),
+    _lua("split", "what ran before the parts counts", "'segments_ms', int(used))", "'segments_ms', 0)", PARTS_LAST),
     _lua("park", "what ran before a wait counts", "'segments_ms', int(used_ms(job)))", "'segments_ms', 0)", PARKING),
     _lua("park", "a signal that is there wakes it", "if there then", "if false then", PARKING),
     _lua("signal", "another's job is unknown", "not job or not is_of(job, tenant, workspace) or", "not job or", PARKING),
