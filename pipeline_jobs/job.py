@@ -19,6 +19,7 @@ from pipeline_jobs.records import dumps as dumps
 from pipeline_jobs.records import rfc3339 as rfc3339
 from pipeline_jobs.records import unicode as unicode
 from pipeline_jobs.records import unix_milliseconds as unix_milliseconds
+from pipeline_jobs.runlog.secret_params import revealed
 from pipeline_jobs.states import TERMINAL, JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 
@@ -227,6 +228,8 @@ class Job(Asked):
     reason: str | None = None
     #: The token every write of a run must show: +1 at each dispatch.
     fence: int = field(default=0, metadata=HIDDEN)
+    #: What pydantic hides of its `params`, which have asterisks there (`secret_params.dumped`).
+    secret_params: tuple[Mapping[str, Any], ...] = field(default=(), metadata=HIDDEN)
     max_run_seconds: float | None = field(default=None, metadata=HIDDEN)
     #: +1 at the first claim and after a stage error; limited by `max_attempts`.
     attempt: int = 0
@@ -351,6 +354,7 @@ class Job(Asked):
     def asked_again(self) -> NewJob:
         """The request for another job like it: all that was asked, but when or after what to start."""
         values: dict[str, Any] = {name: getattr(self, name) for name in ACCEPTED if name not in STARTS}
+        values["params"] = revealed(self.params, self.secret_params)
         if self.deadline_at and self.deadline_seconds is None:
             # Accepted by the release before, which kept the moment only.
             values["deadline_seconds"] = (self.deadline_at - self.created_at) / 1000

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, OutOfMemory, UnknownPipeline, WorkerLost
 from pipeline_jobs.job import FOR_PARTS, FOR_POOLS, SCHEMA
 from pipeline_jobs.pools.pool_names import ANYWHERE, DEFAULT, shown
-from pipeline_jobs.runlog.secret_params import secrets_in, without_secrets
+from pipeline_jobs.runlog.secret_params import dumped, revealed, secrets_in, without_secrets
 from pipeline_jobs.stage import DEGRADED as DEGRADED  # whoever writes a pipeline asks here for what it is made of
 from pipeline_jobs.stage import WARNINGS as WARNINGS
 from pipeline_jobs.stage import Map as Map
@@ -108,21 +108,30 @@ class Pipeline:
             raise ConfigurationError(f"pipeline {self.name!r}: max_run_seconds must be above 0")
 
     def check_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The params as the model has them, defaults filled in, as JSON values.
+        """The params as the model has them, defaults filled in, as JSON values: as stages are given them.
 
         :raises InvalidInput: names the first wrong field as `params.<path>`.
         """
+        fields = self.stored_params(params)
+        return {**revealed(fields["params"], fields["secret_params"])}
+
+    def stored_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The same as a record has them: `params`, and apart from them `secret_params`, what pydantic hides (`SecretStr`).
+
+        :raises InvalidInput: likewise.
+        """
         if not params and self.params is NoParams:
-            return {}
+            return {"params": {}, "secret_params": ()}
         try:
-            return self.params.model_validate(dict(params)).model_dump(mode="json")
+            shown, hidden = dumped(self.params.model_validate(dict(params)))
+            return {"params": shown, "secret_params": tuple(hidden)}
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             path = ".".join(["params", *map(str, first["loc"])])
             raise InvalidInput(f"{path}: {first['msg'].removeprefix('Value error, ')}", field=path) from None
 
     def secrets(self, params: Mapping[str, Any]) -> list[str]:
-        """The values of a job's parameters that are secret (`secret_params`), also of models in the model. They are masked in its log."""
+        """The values of the parameters of a stage that are secret, also of models in the model. They are masked in the job's log."""
         return [] if self.params is NoParams else secrets_in(self.params, params)
 
     def without_secrets(self, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -210,15 +210,30 @@ class History:
         if not self._bury_where(JOBS.c.job_id == job_id, *_of(whose)):
             raise UnknownJob
 
+    def delete_workflow(self, workflow_id: str, whose: Whose, most: int) -> tuple[list[Job], bool]:
+        """Remove so many of the jobs that the history has of a workflow. :return: them, and whether some are left."""
+        query = JobQuery(whose.tenant_id, batch_id=workflow_id, limit=most, within=whose.workspace_id)
+        # The jobs of a batch that is no workflow have no names.
+        found = [job for job in self._jobs(query, None) if job.name is not None]
+        self.bury([(job.job_id, job.order) for job in found[:most]])
+        return found[:most], len(found) > most
+
     def erase(self, tenant_id: str) -> int:
         """Remove a tenant's jobs. :return: how many."""
         return self._bury_where(JOBS.c.tenant_id == tenant_id)
 
     def count(self, tenant_id: str) -> int:
-        """How many jobs of a tenant there are."""
+        """How many jobs of a tenant it has."""
         counted = select(func.count()).select_from(JOBS).where(self._here, JOBS.c.tenant_id == tenant_id)
         with self.database.reading(QUERY_SECONDS) as connection:
             return int(connection.execute(counted).scalar_one())
+
+    def known(self, jobs: Sequence[tuple[str, int]]) -> int:
+        """How many of these jobs, by id and order, it has."""
+        ids = [job_id for job_id, _ in jobs]
+        found = select(JOBS.c.job_id, JOBS.c.ord).where(self._here, JOBS.c.job_id.in_(ids), JOBS.c.deleted_ms.is_(None))
+        with self.database.reading(QUERY_SECONDS) as connection:
+            return len({(row.job_id, row.ord) for row in connection.execute(found)} & {*jobs})
 
     def sweep(self) -> int:
         """Remove jobs that are older than is kept, and tombstones. :return: how many rows."""

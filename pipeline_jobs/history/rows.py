@@ -10,7 +10,9 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.pipelines import Registry
 
 #: Of a job what is not copied: where its webhook goes (such addresses are secrets often enough), and what only its runs needed.
-_LEFT_OUT = {"webhook": None, "outputs": None, "blobs": None, "traceparent": None, "worker": None, "max_run_seconds": None}
+_LEFT_OUT = {
+    "webhook": None, "outputs": None, "blobs": None, "traceparent": None, "worker": None, "max_run_seconds": None, "secret_params": (),
+}  # fmt: skip
 
 
 def kept_params(pipelines: Registry, job: Job) -> Mapping[str, Any]:

@@ -288,7 +288,7 @@ class Batches:
         numbers, items, kinds = [], [], []
         wrong: _Wrong = {}
         last: tuple[str, Mapping[str, Any]] | None = None
-        params = ""
+        params: tuple[str, ...] = ()
         for number, new in enumerate(jobs):
             if isinstance(new, WrongJob):
                 wrong[number] = [_error(number, **error) for error in new.errors]
@@ -298,8 +298,9 @@ class Batches:
                 # Usually all have the same.
                 if last is None or last != (new.pipeline, new.params):
                     last = None
-                    checked = pipeline.check_params(new.params)
-                    params, last = dumps(checked) if checked else "", (new.pipeline, new.params)
+                    kept = pipeline.stored_params(new.params).items()
+                    params = tuple(part for name, value in kept if value for part in stored_field(name, value))
+                    last = (new.pipeline, new.params)
                 webhook = check_own(new.webhook, allow_private=self._client.settings.webhook_allow_private) if new.webhook else None
                 items.append(_own_fields(new, webhook))
                 start = tuple(self._client.registry.start_of(new.pipeline).items())
@@ -324,8 +325,8 @@ class Batches:
         return Made(batch, tuple(ids.values()), tuple(errors))
 
 
-#: What decides most of a record: pipeline, quality, params as JSON, attempts, where it starts. Usually the same for all jobs of a batch.
-_Kind = tuple[str, str | None, str, int, tuple[tuple[str, Any], ...]]
+#: What decides most of a record: pipeline, quality, params as fields, attempts, where it starts. Usually the same for all jobs of a batch.
+_Kind = tuple[str, str | None, tuple[str, ...], int, tuple[tuple[str, Any], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,8 +376,7 @@ def _kind_fields(kind: _Kind) -> list[str]:
     fields = ["pipeline", pipeline, *(part for name, value in start if value is not None for part in stored_field(name, value))]
     if quality is not None:
         fields += ("quality", quality)
-    if params:
-        fields += ("params", params)
+    fields += params
     if max_attempts != 1:
         fields += ("max_attempts", str(max_attempts))
     return fields

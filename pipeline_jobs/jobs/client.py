@@ -88,7 +88,7 @@ class Client:
             "reason": Reason.FAIR_SHARE,
             "created_at": int(time.time() * 1000),
             "quality": quality,
-            "params": pipeline.check_params(new.params),
+            **pipeline.stored_params(new.params),
             "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
             **self.registry.start_of(pipeline.name),
             "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),

@@ -53,6 +53,7 @@ from pipeline_jobs.jobs.workdir import NoReporter, Workdir, context_of, workdir_
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.runlog import capture
+from pipeline_jobs.runlog.secret_params import revealed
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.stage import Hop, Parked, PartsLost, RetryPolicy, Split, Stage, TooManyParked
 from pipeline_jobs.states import JobStatus
@@ -191,8 +192,9 @@ class _Attempt:
             self._retry = pipeline.retry
             workdir = workdir_of(self._settings, job)
             judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
+            secrets = pipeline.secrets(revealed(job.params, job.secret_params))
             with (
-                Workdir(workdir), kept_log(self._store, self._artifacts, job, pipeline.secrets(job.params)) as kept,
+                Workdir(workdir), kept_log(self._store, self._artifacts, job, secrets) as kept,
                 Run(self._progress, job.job_id, job.fence, kept.looking(judge.look)) as run,
             ):  # fmt: skip
                 publish = refuse_to_publish if job.part else self._files.publish

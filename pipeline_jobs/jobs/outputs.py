@@ -28,6 +28,7 @@ from pipeline_jobs.exceptions import InvalidInput, MachineFault, PublishError, S
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, dumps
 from pipeline_jobs.jobs.faults import OF_THE_DISK, Judge
+from pipeline_jobs.jobs.folder_marks import with_folder, without_folder
 from pipeline_jobs.jobs.reuse import Reuse
 from pipeline_jobs.pipelines import DEGRADED, Pipeline, Stage
 from pipeline_jobs.stage import HopFailed
@@ -39,8 +40,6 @@ logger = structlog.get_logger(__name__)
 FOLDER = "_outputs"
 #: Longest data that lies in the record, in characters of JSON.
 SMALL = 2_048
-#: Stands for the run's working folder in kept data: another run has another one.
-_WORKDIR = "@WORKDIR@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +180,7 @@ class Keeper:
             return None
         self._outputs.append(one)
         self._seen = self._look()
-        restored: Mapping[str, Any] = json.loads(dumps(data).replace(_WORKDIR, _inside_json(self._workdir)))
+        restored: Mapping[str, Any] = with_folder(dumps(data), self._workdir)
         return restored
 
     def keep(self, stage: Stage, data: Mapping[str, Any], *, shared: bool = True, published: bool = False) -> None:
@@ -234,7 +233,7 @@ class Keeper:
         gone = self._seen.keys() - now.keys()
         self._seen = now
         try:
-            text = dumps(dict(data)).replace(_inside_json(self._workdir), _WORKDIR)
+            text = without_folder(data, self._workdir)
         except InvalidInput:
             text = ""
         if lack := self._refused(stage, text, {name: now[name][0] for name in changed}):
@@ -351,7 +350,3 @@ def named(path: Path, sources: dict[str, Path]) -> str:
     blob = f"{digest}-{path.stat().st_size}"
     sources[blob] = path
     return blob
-
-
-def _inside_json(folder: Path) -> str:
-    return dumps(str(folder))[1:-1]

@@ -17,6 +17,7 @@ from pipeline_jobs.job import Job, dumps
 from pipeline_jobs.jobs.parents import Parents
 from pipeline_jobs.pipelines import Pipeline, Stage
 from pipeline_jobs.records import in_order
+from pipeline_jobs.runlog.secret_params import revealed
 from pipeline_jobs.settings import Settings
 
 #: Of the keys: of another form there is no entry.
@@ -44,7 +45,8 @@ class Reuse:
         if place == 0 and self._job.url is not None:
             return None
         version = stage.version(self._settings) if callable(stage.version) else stage.version
-        params = {name: value for name, value in self._job.params.items() if stage.params is None or name in stage.params}
+        asked = revealed(self._job.params, self._job.secret_params)
+        params = {name: value for name, value in asked.items() if stage.params is None or name in stage.params}
         parts = [FORM, self._pipeline.name, stage.name, version, self._job.quality, in_order(params), list(given)]
         # Any stage may read what the jobs gave that this one depended on.
         if (of_parents := self._parents.digest) is not None:

@@ -160,6 +160,11 @@ def job_of(client: Client, link: Link) -> Job:
     return job
 
 
+def is_its_word(link: Link, first: Mapping[str, Any]) -> bool:
+    """Whether the word that counts is what this link sends, whoever sent it. :param first: as `Job.signals` has it."""
+    return first["by"] != "timeout" and _text(first["payload"], MAX_PAYLOAD) == _text(link.payload, MAX_PAYLOAD)
+
+
 __all__ = [
     "MAX_IN_LINK",
     "MAX_PAYLOAD",
@@ -169,6 +174,7 @@ __all__ = [
     "SignalLinks",
     "SignalTooLate",
     "UnknownSignal",
+    "is_its_word",
     "job_of",
     "send",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline_jobs.context import JobContext, Reporter
 from pipeline_jobs.job import Job
 from pipeline_jobs.runlog.run_log import RunLog
+from pipeline_jobs.runlog.secret_params import revealed
 from pipeline_jobs.settings import Settings
 
 
@@ -59,7 +60,7 @@ def context_of(
         workspace_id=job.workspace_id,
         url=job.url,
         quality=job.quality,
-        params=job.params,
+        params=revealed(job.params, job.secret_params),
         workdir=workdir,
         settings=settings,
         reporter=reporter,

@@ -13,7 +13,7 @@ from pipeline_jobs.files import copies, kept
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.files.drive import Drive
 from pipeline_jobs.schedules.schedule_store import ScheduleStore
-from pipeline_jobs.states import LIVE, JobStatus
+from pipeline_jobs.states import LIVE, TERMINAL, JobStatus
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import Whose
 from pipeline_jobs.webhooks import ledger
@@ -29,6 +29,7 @@ TOGETHER = 200
 class Erased:
     """What was erased, or would be."""
 
+    #: Each once, whether the store has it, the history, or both.
     jobs: int
     #: Live jobs that were asked to end; erase again when they have.
     still_live: int
@@ -69,13 +70,15 @@ def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool
     sizes = dict(zip(JobStatus, store.sizes([("tenant_status", tenant_id, status) for status in JobStatus]), strict=True))
     size = store.tenant_bytes(tenant_id)
     if dry_run:
-        return Erased(sum(sizes.values()), sum(sizes[status] for status in LIVE), size, done=False)
+        jobs = sum(sizes.values()) + (_in_history_alone(store, tenant_id, history) if history is not None else 0)
+        return Erased(jobs, sum(sizes[status] for status in LIVE), size, done=False)
     # First: nothing must make new jobs meanwhile.
     ScheduleStore(store).erase(tenant_id)
     erased, still_live = _erase_jobs(store, tenant_id, history)
     if not still_live:
         if history is not None:
-            history.erase(tenant_id)
+            # The others have been taken out with their records.
+            erased += history.erase(tenant_id)
         for upload_id in store.members("tenant_uploads", tenant_id):
             store.run("upload_remove", id=upload_id)
         kept.erase(store, tenant_id)
@@ -87,6 +90,18 @@ def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool
         copies.erase(drive, tenant_id)
         store.forget_tenant(tenant_id)
     return Erased(erased, still_live, size, done=not still_live)
+
+
+def _in_history_alone(store: Store, tenant_id: str, history: History) -> int:
+    """How many jobs of a tenant the history has whose records are gone."""
+    in_both = 0
+    for status in TERMINAL:
+        walked = store.walk("tenant_status", tenant_id, status)
+        while some := list(islice(walked, TOGETHER)):
+            orders = store.fields_of_each(("order",), "job", some)
+            in_both += history.known([(job_id, int(order)) for job_id, (order,) in zip(some, orders, strict=True) if order])
+    # A job may have been moved between the two counts.
+    return max(0, history.count(tenant_id) - in_both)
 
 
 def _erase_jobs(store: Store, tenant_id: str, history: History | None) -> tuple[int, int]:

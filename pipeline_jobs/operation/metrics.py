@@ -65,7 +65,8 @@ _COUNTERS = {
 _HISTOGRAMS = {
     "duration": (
         "pipeline_job_duration_seconds",
-        "From the start of a job's last run (attempt_started_at) to its end; of one that went from pool to pool, the time that it ran.",
+        "From the start of a job's last run (attempt_started_at) to its end; of one that went from pool to pool, waited for a signal "
+        "or ran in parts, the sum of the runs between: neither the waits nor the parts are in it.",
     ),
     "schedule_lag": ("pipeline_schedule_lag_seconds", "Time from a schedule's slot to the acceptance of its job."),
     "wait": ("pipeline_job_wait_seconds", "Time from the acceptance of a job to its first start."),

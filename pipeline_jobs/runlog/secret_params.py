@@ -1,18 +1,76 @@
 """Which parameters of a pipeline are secret, as its model marks them: alone, in lists and dicts, and in models in the model.
 
 One word for logs and for the history: what one of them leaves out the other must not show.
+
+What pydantic hides (`SecretStr`, `SecretBytes`, `Secret`) is apart from the other parameters in a record, so that whoever shows or sends
+these has its asterisks, in whichever process, and whether or not that knows the pipeline. Only what is given to stages has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
+#: Types of pydantic's that it writes as asterisks.
+_HIDING = (Secret, SecretStr, SecretBytes)
+#: What hides nothing, and has nothing in it that does.
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 #: In the place of a value all of which is secret.
 _GONE = object()
+
+
+def dumped(params: BaseModel) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """As JSON values, with asterisks for what pydantic hides; and that: `{"at": the way there, "shown": "***", "value": JSON}` each."""
+    shown, found = params.model_dump(mode="json"), list[dict[str, Any]]()
+    _look(shown, params.model_dump(), (), found)
+    return shown, found
+
+
+def revealed(shown: Mapping[str, Any], hidden: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Parameters with what `dumped` has hidden in its place, as far as the asterisks stand there still."""
+    if not hidden:
+        return shown
+    whole = deepcopy(dict(shown))
+    for one in hidden:
+        *way, last = one["at"]
+        place = _there(whole, way)
+        if _there(place, [last]) == one["shown"]:
+            place[last] = one["value"]
+    return whole
+
+
+def _there(value: Any, way: Iterable[str | int]) -> Any:
+    """What stands there; None: nothing."""
+    for step in way:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
+
+
+def _look(shown: Any, values: Any, way: tuple[str | int, ...], found: list[dict[str, Any]]) -> None:
+    """:param values: the same as `shown`, as Python has it. :param found: is told what pydantic has hidden."""
+    if isinstance(values, _HIDING):
+        value = to_jsonable_python(values.get_secret_value())
+        if value != shown:
+            found.append({"at": [*way], "shown": shown, "value": value})
+        return
+    if isinstance(values, Mapping) and isinstance(shown, Mapping):
+        inside: Iterable[Any] = zip(shown.items(), values.values(), strict=False)
+    elif isinstance(values, Collection) and isinstance(shown, list):
+        inside = zip(enumerate(shown), values, strict=False)
+    else:
+        return
+    for (name, one), value in inside:
+        # Most are: every request looks through its parameters.
+        if type(value) not in _PLAIN:
+            _look(one, value, (*way, name), found)
 
 
 def is_secret(info: FieldInfo) -> bool:
@@ -53,6 +111,9 @@ def _field(info: FieldInfo, value: Any, found: list[str]) -> Any:
 def _shown(annotation: Any, value: Any, found: list[str]) -> Any:
     """A value of this type without what is secret in it."""
     origin, inner = get_origin(annotation), get_args(annotation)
+    if isinstance(kind := origin or annotation, type) and issubclass(kind, _HIDING):
+        found += _texts(value)
+        return _GONE
     if origin is None:
         is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
         return _fields(annotation, value, found) if is_model and isinstance(value, Mapping) else value

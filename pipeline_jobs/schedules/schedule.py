@@ -69,6 +69,8 @@ class Schedule:
     #: Slots so far.
     fired: int = 0
     skipped: int = 0
+    #: Of the params of the template, as `Job.secret_params`.
+    secret_params: tuple[Mapping[str, Any], ...] = field(default=(), metadata=HIDDEN)
 
     @property
     def tenant_id(self) -> str:
@@ -93,6 +95,7 @@ class Schedule:
             "overlap": self.overlap.value,
             "catch_up": self.catch_up.value,
             "job": dumps(by_former_names(template_body(self.template))),
+            "secret_params": dumps(self.secret_params),
         }
 
     @classmethod
@@ -105,7 +108,9 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         """As the API shows it (`docs/schedules.md`)."""
-        return {**_LAYOUT.show(self), **self.to_mapping(), "job": template_body(self.template)}
+        shown = {**_LAYOUT.show(self), **self.to_mapping(), "job": template_body(self.template)}
+        del shown["secret_params"]
+        return shown
 
 
 _LAYOUT = Layout(Schedule, Overlap, CatchUp)

@@ -14,6 +14,7 @@ from pipeline_jobs.exceptions import InvalidInput, ScheduleGone, TooManySchedule
 from pipeline_jobs.job import ANY_ID, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.client import MAX_TAGS, Client
 from pipeline_jobs.rates import Sender
+from pipeline_jobs.runlog.secret_params import revealed
 from pipeline_jobs.schedules.cron import Cron
 from pipeline_jobs.schedules.schedule import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id
 from pipeline_jobs.schedules.schedule_store import ScheduleStore, Skip
@@ -72,7 +73,7 @@ class Scheduler:
                 new_schedule_id(), cron, new.job, new.name, Overlap(new.overlap), CatchUp(new.catch_up), new.paused,
                 revision=secrets.token_hex(8), next_run_at=None if new.paused else cron.next(self.kept.now()),
             )  # fmt: skip
-            self.check(schedule)
+            schedule = self.as_kept(schedule)
             became, made = self.kept.put(schedule, most=self.client.settings.max_schedules_per_tenant, idempotency=once)
             if became == "full":
                 raise TooManySchedules(field="tenant_id")
@@ -142,8 +143,7 @@ class Scheduler:
             if job is not None:
                 changes["template"] = replace(job, tenant_id=known.tenant_id, workspace_id=known.workspace_id)
             made = known.evolve(**{field: value for field, value in changes.items() if value is not None})
-            self.check(made)
-            return made
+            return self.as_kept(made)
 
         given = {"cron": cron, "timezone": timezone, "name": name, "overlap": overlap, "catch_up": catch_up, "job": job}
         fields = sorted(field for field, value in given.items() if value is not None)
@@ -197,16 +197,19 @@ class Scheduler:
         :raises InvalidInput: the pipeline does not take it (any more); names the field, `job.params.seconds`.
         """
         tags = (*schedule.template.tags, TAG.format(schedule.schedule_id))
+        params = revealed(schedule.template.params, schedule.secret_params)
         with in_job():
-            return self.client.prepare(replace(schedule.template, tags=tags), job_id)
+            return self.client.prepare(replace(schedule.template, tags=tags, params=params), job_id)
 
-    def check(self, schedule: Schedule) -> None:
-        """:raises InvalidInput: names the field."""
+    def as_kept(self, schedule: Schedule) -> Schedule:
+        """It with its secrets apart, as those of a job are. :raises InvalidInput: names the field."""
         if len(schedule.name) > MAX_NAME:
             raise InvalidInput(f"name has at most {MAX_NAME} characters", field="name")
         if len(schedule.template.tags) >= MAX_TAGS:
             raise InvalidInput(f"at most {MAX_TAGS - 1} tags: the schedule adds one of its own", field="job.tags")
-        self.job_of(schedule, "checked")
+        job = self.job_of(schedule, "checked")
+        template = replace(schedule.template, params=job.params) if job.secret_params else schedule.template
+        return schedule.evolve(template=template, secret_params=job.secret_params)
 
     def skip_due(self, schedule: Schedule, now: int, reason: str) -> bool:
         """Report slots that are due by now as skipped, so many in one step. :return: there was nothing (more) to report."""

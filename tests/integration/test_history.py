@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 from sqlalchemy import text
 
 from pipeline_jobs.cell import Cell as RealCell
@@ -198,6 +198,7 @@ class Secretive(BaseModel):
     #: As docs/logs.md has it: one word is enough for both.
     password: str = Field("", json_schema_extra={"format": "password"})
     inner: list[Inner] = []
+    hidden: SecretStr = SecretStr("")
     shown: str = ""
 
 
@@ -205,7 +206,7 @@ def test_secrets_are_not_copied(on_sqlite: Kept) -> None:
     kept = on_sqlite
     kept.cell.cell.pipelines.register(Pipeline("quiet", (Stage("run", lambda context: {}),), params=Secretive, needs_url=False))
     inner = [{"pin": "secret-pin", "place": "y"}]
-    params = {"token": "secret-token", "password": "secret-password", "inner": inner, "shown": "x"}
+    params = {"token": "secret-token", "password": "secret-password", "inner": inner, "shown": "x", "hidden": "secret-hidden"}
     secret = kept.ended(
         tenant_id="acme", pipeline="quiet", params=params, webhook={"url": "https://hooks.example/secret-path", "events": []}
     )
@@ -292,6 +293,29 @@ def test_an_erased_tenant_does_not_come_back_either(kept: Kept) -> None:
     assert kept.history.count("acme") == 0
     assert "acme" not in str(kept.rows())
     assert len(kept.rows()) == len(mine) + 1
+
+
+def test_an_erasure_counts_each_job_once_wherever_it_is(kept: Kept) -> None:
+    """The store's alone, the history's alone, and those that both have; and its dry run says the same before."""
+    again = kept.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), job_id="job_1_00000001")
+    kept.cell.client.cancel(again.job_id)
+    kept.ended(tenant_id="acme")
+    kept.mover.move()
+    assert kept.purge() == 2
+    kept.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), job_id="job_1_00000001")
+    kept.cell.client.cancel(again.job_id)
+    kept.ended(tenant_id="other")
+    kept.ended(tenant_id="acme")
+    kept.mover.move()
+    kept.ended(tenant_id="acme")
+    kept.cell.submit(tenant_id="acme")
+    artifacts = kept.cell.cell.artifacts
+    counted = erase_tenant(kept.store, artifacts, "acme", dry_run=True, history=kept.history)
+    assert (counted.jobs, counted.still_live, counted.done) == (6, 1, False)
+    erased = erase_tenant(kept.store, artifacts, "acme", dry_run=False, history=kept.history)
+    assert (erased.jobs, erased.still_live, erased.done) == (6, 0, True)
+    assert (kept.history.count("acme"), kept.history.count("other")) == (0, 1)
+    assert erase_tenant(kept.store, artifacts, "acme", dry_run=True, history=kept.history).jobs == 0
 
 
 def test_an_id_that_is_used_again_is_two_jobs(on_sqlite: Kept) -> None:

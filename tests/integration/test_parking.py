@@ -24,10 +24,13 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import scrape
 from pipeline_jobs.tenants import ANYBODYS, TenantLimits, Whose
 from tests.integration.conftest import Cell, make_cell
+from tests.integration.fair_histories import pretend_it_took
 from tests.integration.recount import differences
 from tests.servers import Server
 
 YES = {"approved": True, "note": "go"}
+#: In ms.
+MINUTE = 60_000
 
 
 class World:
@@ -246,6 +249,26 @@ def test_parked_time_is_no_run_time(world: World) -> None:
     ran = int(client.hget(keys("job", job.job_id), "ran_ms") or 0)
     world.signal(job)
     assert int(client.hget(keys("job", job.job_id), "ran_ms") or 0) == ran
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_job_that_waited_took_as_long_as_its_runs_before_the_wait_and_after(world: World, early: bool) -> None:
+    job = world.submit()
+
+    def meanwhile() -> None:
+        pretend_it_took(world.cell, job.job_id, 40 * MINUTE)
+        if early:
+            world.signal(job)
+
+    world.meanwhile = meanwhile
+    world.run(job)
+    if not early:
+        world.signal(job)
+    assert world.run(job).status is JobStatus.COMPLETED
+    counters = world.cell.store.record("counters")
+    assert round(int(counters["duration_sum|acme|main"]) / MINUTE) == 40
+    assert sum(int(n) for name, n in counters.items() if name.startswith("duration|acme|main|")) == 1
+    assert world.cell.store.fields(("segments_ms",), "job", job.job_id) == [None]
 
 
 def test_what_can_be_done_to_a_parked_job(world: World) -> None:

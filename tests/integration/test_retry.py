@@ -137,6 +137,20 @@ def test_what_does_not_fit_into_the_record_is_kept_apart(world: World) -> None:
     assert world.retried(failed).result["data"]["thought"] == world.thought
 
 
+@pytest.mark.parametrize("more", [0, SMALL])
+def test_text_of_a_stage_that_looks_like_the_mark_of_the_folder_comes_back_as_it_was(world: World, more: int) -> None:
+    world.thought = {
+        "@WORKDIR@": ["@WORKDIR@", "a@WORKDIR@WORKDIR@/b", "@WORKDIR", "@WORKDIR\x01@", "\\u0001@WORKDIR\\u0001"],
+        "more": "x" * more,
+    }
+    world.fails = {"publish": NoAudio()}
+    failed = world.ended()
+    world.fails = {}
+    job = world.retried(failed)
+    assert (job.status, world.ran) == (JobStatus.COMPLETED, ["publish"])
+    assert job.result["data"]["thought"] == world.thought
+
+
 def test_outputs_are_kept_once_and_go_with_the_last_record_that_names_them(world: World) -> None:
     world.fails = {"publish": NoAudio()}
     first = world.ended()

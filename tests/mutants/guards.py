@@ -56,6 +56,9 @@ PARKING, JOB_SIGNALS = "tests/integration/test_parking.py", "tests/integration/w
 PART_SLOTS = "tests/integration/test_slots_of_parts.py"
 TWO_RETRIES = "tests/integration/test_workflows_retried_twice.py"
 SECRET_PARAMS = "tests/unit/test_secret_params.py"
+HIDDEN, HIDDEN_OF_PARTS = "tests/integration/web/test_hidden_params.py", "tests/integration/test_hidden_params_of_parts.py"
+FOLDER_MARKS = "tests/unit/test_folder_marks.py"
+PARTS_LAST = "tests/integration/test_duration_in_parts.py"
 EARLY = "tests/integration/test_reuse_and_signals.py"
 EVERY_RUN = "tests/integration/test_usage_of_every_run.py"
 CANNOT_ASK = "tests/integration/test_waits_that_cannot_ask.py"
@@ -587,6 +590,7 @@ GUARDS = (
     _py("stage", "what is before a wait behind parts is kept", "(parts and isinstance(stage, Wait))", "False", PARTS_AND_JOB),
     _lua("lib/parts", "a part runs no longer than its job may", "max_run_seconds = longest,", "", PARTS_AND_JOB),
     _lua("copy_reserve", "a part copies nothing", "if job.part_of then return 'none' end\n", "", PARTS_AND_JOB),
+    _lua("lib/starting", "a part has the secrets of its job", "'params', 'secret_params', ", "'params', ", HIDDEN_OF_PARTS),
     _lua("lib/starting", "a part has the signals of its job", "'parents', 'signalled'}", "'parents'}", PARTS_AND_JOB),
     _py("jobs/part_runs", "a part leaves so many files", ' or too_many_files("the part left", sizes)', "", PART_FILES),
     _py(
@@ -1266,6 +1270,29 @@ GUARDS = (
     _lua("park", "a tenant's most", ">= most and not", ">= 1e9 and not", PARKING),
     _lua("park", "the wait of an earlier run is the same one", "if again then till = known[3] end", "", PARKING),
     _lua("park", "who knows of no waits does not run it", "'schema', int(schema), ", "", PARKING),
+    _py(
+        "runlog/secret_params",
+        "only asterisks are replaced",
+        'if _there(place, [last]) == one["shown"]:',
+        "if place is not None:",
+        SECRET_PARAMS,
+    ),
+    _py("runlog/secret_params", "types that hide are secret", "issubclass(kind, _HIDING):", "issubclass(kind, ()):", SECRET_PARAMS),
+    _py("jobs/reuse", "another secret is another input", "revealed(self._job.params, self._job.secret_params)", "self._job.params", HIDDEN),
+    _py("web/ui/story", "a command shows no secret", ", params=job.params), NewJob()", "), NewJob()", HIDDEN),
+    _py("web/ui/submit", "asterisks are no parameter", "if name not in hidden}", "}", HIDDEN),
+    _py("jobs/executor", "what is hidden is masked in the log", "revealed(job.params, job.secret_params)", "job.params", HIDDEN),
+    _py("schedules/schedule", "a schedule shows no secret", '        del shown["secret_params"]\n', "", HIDDEN),
+    _py("jobs/folder_marks", "a text that looks like the mark", "piece.replace(_WORD, _WORD + _OWN)", "piece", FOLDER_MARKS),
+    _py(
+        "jobs/folder_marks",
+        "a folder that looks like the mark",
+        "dumps(dict(data)).split(",
+        "(dumps(dict(data)).replace(_WORD, _WORD + _OWN)).split(",
+        FOLDER_MARKS,
+    ),
+    _lua("split", "what ran before the parts counts", "'segments_ms', int(used))", "'segments_ms', 0)", PARTS_LAST),
+    _lua("park", "what ran before a wait counts", "'segments_ms', int(used_ms(job)))", "'segments_ms', 0)", PARKING),
     _lua("park", "a signal that is there wakes it", "if there then", "if false then", PARKING),
     _lua("signal", "another's job is unknown", "not job or not is_of(job, tenant, workspace) or", "not job or", PARKING),
     _lua("signal", "an id used again is another job", " or (order ~= '' and order ~= job.order)", "", JOB_SIGNALS),
@@ -1285,6 +1312,11 @@ GUARDS = (
     _lua("waiting", "parked jobs are not scheduled", "scheduled = math.max(0, delayed - parked - split)", "scheduled = delayed", PARKING),
     _py("jobs/outputs", "a stage that published runs again", " and stage.reusable and not published", " and stage.reusable", PARKING),
     _py("jobs/signals", "a link's time is over", "if time.time() > until:", "if False:", PARKING),
+    _py("operation/erase", "a job that both have counts once", "history.count(tenant_id) - in_both)", "history.count(tenant_id))", HISTORY),
+    _py("history/history", "an id used again is another row", " & {*jobs})", ")", HISTORY),
+    _py("history/history", "a batch is no workflow", " if job.name is not None]\n        self.bury", "]\n        self.bury", HISTORY_API),
+    _py("web/ui/signals", "an answer is for who sent it", " and signals.is_its_word(link, first)", "", JOB_SIGNALS),
+    _py("jobs/signals", "no link sent the end of a wait", 'first["by"] != "timeout" and ', "", JOB_SIGNALS),
     _py("jobs/signals", "a link is for its job, not its id", "if job.order != link.order:", "if False:", JOB_SIGNALS),
     _lua(
         "lib/dependencies",
@@ -3615,7 +3647,7 @@ GUARDS = (
     _py(
         "operation/erase",
         "erasure reaches the history",
-        "            history.erase(tenant_id)\n",
+        "            erased += history.erase(tenant_id)\n",
         "            pass\n",
         HISTORY,
         HISTORY_API,
@@ -3654,7 +3686,8 @@ GUARDS = (
     _py("runlog/capture", "no secret is printed on", "text if run is None else run.log.masked(text)", "text", RUN_LOG),
     _py("runlog/capture", "no secret is logged on", "            record.msg, record.args = masked, None\n", "            pass\n", RUN_LOG),
     _py("runlog/masking", "a secret in JSON", ", json.dumps(value)[1:-1], repr(value)[1:-1])}", ",)}", RUN_LOG),
-    _py("history/rows", "secrets stay", '_LEFT_OUT = {"webhook": None, ', "_LEFT_OUT = {", HISTORY),
+    _py("history/rows", "secrets stay", '"webhook": None, ', "", HISTORY),
+    _py("history/rows", "what pydantic hides stays", ' "secret_params": (),', "", HISTORY),
     _py("runlog/secret_params", "secret params stay", "shown.items() if value is not _GONE}", "values.items()}", HISTORY),
     _py(
         "runlog/secret_params",

@@ -69,11 +69,11 @@ def test_the_python_of_the_pages_for_authors_runs() -> None:
     words, approval, pools, parts, tested = PYTHON_BLOCK.findall((ROOT / "docs/howto/own-pipeline.md").read_text("utf-8"))
     said, secret = PYTHON_BLOCK.findall((ROOT / "docs/logs.md").read_text("utf-8"))
     (reused,) = PYTHON_BLOCK.findall((ROOT / "docs/reuse.md").read_text("utf-8"))
-    imports = "import logging\nfrom pydantic import Field\nfrom pipeline_jobs.pipelines import Wait\n"
+    imports = "import logging\nfrom pydantic import Field, SecretStr\nfrom pipeline_jobs.pipelines import Wait\n"
     names = imports + "make = publish = transcode = fetch = hear = render = count\nfiles = []\n"
     runs = f"{said}\ntest_words = testing.run(Pipeline('said', (Stage('count', count),), Params, needs_url=False), {{'text': 'x'}})\n"
     pipelines = f"{names}{approval}\n{pools}\n{parts}\n{PARTED}{reused}\n"
-    code = f"{words}\n{tested}\ntest_words_are_counted()\n{pipelines}{runs}{secret}\nParams(token='x')\n"
+    code = f"{words}\n{tested}\ntest_words_are_counted()\n{pipelines}{runs}{secret}\nParams(token='x', password='y')\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -41,7 +41,7 @@ VALUES: dict[str, Any] = {
     "JobStatus": JobStatus.RUNNING, "Role": Role.READ, "Overlap": Overlap.QUEUE, "CatchUp": CatchUp.ALL,
     "str": "text", "str | None": "text", "int": 7, "float": 12.5, "float | None": 12.5, "bool": True,
     "Moment": 1_704_326_400_005, "Moment | None": 1_704_326_400_005, "tuple[str, ...]": ("a", "b"),
-    "tuple[Mapping[str, Any], ...]": ({"status": 200},),
+    "tuple[Mapping[str, Any], ...]": ({"status": 200, "at": ["b"], "shown": "", "value": ""},),
     "Mapping[str, Any]": {"a": [1]}, "Mapping[str, str]": {"a": "b"}, "Mapping[str, Any] | None": {"a": [1]}, "Any": {"success": True},
     "Mapping[JobStatus, int]": dict.fromkeys(JobStatus, 1), "Cron": Cron("0 * * * *", "UTC"), "NewJob": NewJob(pipeline="sleep"),
 }  # fmt: skip

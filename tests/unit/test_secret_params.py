@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Secret, SecretBytes, SecretStr, create_model
 from pydantic.config import JsonDict
 
 from pipeline_jobs.pipelines import Pipeline, Stage
+from pipeline_jobs.runlog.secret_params import revealed
 
 SECRET: JsonDict = {"format": "password"}
 
@@ -79,3 +81,76 @@ def test_all_of_a_secret_object_is_secret() -> None:
     params = pipeline.check_params({"vault": {"word": "s3cret", "pin": 73_914, "on": True}})
     assert pipeline.secrets(params) == ["s3cret", "73914"]
     assert pipeline.without_secrets(params) == {}
+
+
+class Typed(BaseModel):
+    token: SecretStr
+    blob: SecretBytes | None = None
+    day: Secret[date] | None = None
+    logins: dict[str, list[SecretStr | int]] = {}
+    pair: tuple[str, SecretStr] | None = None
+    user: str = "u"
+
+
+HIDING = Pipeline("p", (Stage("a", lambda context: None),), Typed, needs_url=False)
+STARS = "*" * 10
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown", "left"),
+    [
+        ({"token": "s3cret"}, {"token": STARS, "blob": None, "day": None, "logins": {}, "pair": None, "user": "u"}, {"logins": {}}),
+        ({"token": "a", "blob": "s3cr\xe9t"}, {"token": STARS, "blob": STARS}, {}),
+        ({"token": "a", "day": "2025-01-03"}, {"token": STARS, "day": STARS}, {}),
+        ({"token": "a", "logins": {"x": ["b", 73_914]}}, {"logins": {"x": [STARS, 73_914]}}, {"logins": {"x": []}}),
+        ({"token": "a", "pair": ["n", "b"]}, {"pair": ["n", STARS]}, {"user": "u"}),
+        ({"token": ""}, {"token": ""}, {}),
+        ({"token": STARS}, {"token": STARS}, {}),
+    ],
+)
+def test_what_pydantic_hides_is_given_to_stages_and_shown_to_nobody(
+    sent: Mapping[str, Any], shown: Mapping[str, Any], left: Mapping[str, Any]
+) -> None:
+    kept = HIDING.stored_params(sent)
+    assert {name: kept["params"][name] for name in shown} == shown
+    given = HIDING.check_params(sent)
+    assert {name: given[name] for name in sent} == sent
+    assert given == revealed(kept["params"], kept["secret_params"])
+    assert HIDING.check_params(given) == given, "as at a retry"
+    remaining = HIDING.without_secrets(given)
+    assert remaining.keys() <= {"logins", "pair", "user"}
+    assert {name: remaining[name] for name in left} == left
+    assert HIDING.stored_params({"token": "a"})["params"].keys() == given.keys()
+
+
+class Within(BaseModel):
+    pin: SecretStr
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (SecretStr, "s3cret"),
+        (SecretBytes, "s3cret"),
+        (Secret[date], "2025-01-03"),
+        (list[SecretStr] | None, ["s3cret"]),
+        (dict[str, Within], {"a": {"pin": "s3cret"}}),
+    ],
+)
+def test_each_type_that_hides_is_seen_where_there_is_no_other(kind: Any, value: Any) -> None:
+    model = create_model("Alone", one=(kind, ...))
+    pipeline = Pipeline("p", (Stage("a", lambda context: None),), model, needs_url=False)
+    assert pipeline.check_params({"one": value}) == {"one": value}
+    assert "s3cret" not in str(pipeline.stored_params({"one": value})["params"])
+
+
+def test_each_of_them_is_looked_for_in_logs() -> None:
+    given = HIDING.check_params({"token": "a", "blob": "b", "day": "2025-01-03", "logins": {"x": ["c"]}, "pair": ["n", "d"]})
+    assert {"2025-01-03", "a", "b", "c", "d"} <= {*HIDING.secrets(given)}
+
+
+def test_only_asterisks_are_replaced() -> None:
+    kept = HIDING.stored_params({"token": "old", "logins": {"x": ["old"]}})
+    assert revealed({"token": "new", "logins": {"x": []}}, kept["secret_params"]) == {"token": "new", "logins": {"x": []}}
+    assert revealed({"token": STARS, "logins": 1}, kept["secret_params"]) == {"token": "old", "logins": 1}
+    assert kept["params"]["token"] == STARS, "what was shown stays as it is"

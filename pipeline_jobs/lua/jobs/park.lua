@@ -37,6 +37,7 @@ if till then redis.call('HSET', K.job(id), 'awaits_until', till) end
 redis.call('ZADD', K.awaiting(), since, id)
 redis.call('ZADD', K.tenant_awaiting(job.tenant_id), since, id)
 if job.split then retire_split(id, job) end
+redis.call('HINCRBY', K.job(id), 'segments_ms', int(used_ms(job)))
 local number = back_to_queue(id, job, 'signal', math.max(1, (till or FOR_GOOD) - NOW), 'signal', message, pool)
 job.reason = 'signal'
 if there then

@@ -1,7 +1,7 @@
 -- How a run begins: of a job whose hint a worker claims, and of one that a finish hands over.
 
 -- Adds to the fields of a part what its run is given of its job and of its split. Of a split that is over nothing is left.
-local OF_PARENT = {'url', 'quality', 'params', 'request_id', 'traceparent', 'depends_on', 'parents', 'signalled'}
+local OF_PARENT = {'url', 'quality', 'params', 'secret_params', 'request_id', 'traceparent', 'depends_on', 'parents', 'signalled'}
 local function complete_part(id, job)
   if not job.part_of then return end
   local split, number = string.match(id, '^(.+)%.(%d+)$')

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flask import Response, request
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.events import log
 from pipeline_jobs.events.tokens import feed_scope
-from pipeline_jobs.exceptions import UnknownBatch
+from pipeline_jobs.exceptions import UnknownBatch, UnknownJob
 from pipeline_jobs.jobs.batches import MAX_JOBS, Batch, BatchQuery, Made
+from pipeline_jobs.jobs.bulk_ended import MOST
 from pipeline_jobs.jobs.graph import mermaid as as_mermaid
 from pipeline_jobs.jobs.graph import svg as as_svg
 from pipeline_jobs.jobs.listing import JobQuery
@@ -202,7 +206,7 @@ def retry(path: WorkflowPath, header: IdempotencyHeaders) -> Response:
     "/workflows/<workflow_id>",
     "Cancel or delete a workflow",
     "A workflow that has not ended is cancelled, and stays. Of one that has ended the jobs are deleted, with their results and files, up "
-    "to 100 in a request; it is gone with the last of them.",
+    "to 100 in a request, from the history too, also if only that has them; it is gone with the last of them.",
     {
         200: answer("It is cancelled, or its jobs are deleted.", bodies.WorkflowRemoval),
         202: answer("Some jobs are running and are being stopped.", bodies.WorkflowRemoval),
@@ -210,9 +214,41 @@ def retry(path: WorkflowPath, header: IdempotencyHeaders) -> Response:
     errors=(429,),
 )
 def delete(path: WorkflowPath) -> Response:
-    batch = own_workflow(path.workflow_id)
+    try:
+        batch = own_workflow(path.workflow_id)
+    except UnknownBatch:
+        jobs, more = _delete_what_is_left(path.workflow_id, MOST)
+        if not jobs:
+            raise
+        return _deleted(path.workflow_id, jobs, more)
     if batch.completed_at is None:
         return _cancelled(batch)
     done = web().cell.workflows.delete(batch.batch_id, actor=caller().actor)
     cost(done.matched * (CANCELLED_SECONDS + MADE_SECONDS))
-    return reply({"batch_id": batch.batch_id, "status": "deleted", "jobs": done.done, "more": done.next_cursor is not None})
+    if done.next_cursor is not None or done.not_done:
+        return _deleted(batch.batch_id, done.done, done.next_cursor is not None)
+    jobs, more = _delete_what_is_left(batch.batch_id, MOST - done.done)
+    return _deleted(batch.batch_id, done.done + jobs, more)
+
+
+def _deleted(workflow_id: str, jobs: int, more: bool) -> Response:
+    return reply({"batch_id": workflow_id, "status": "deleted", "jobs": jobs, "more": more})
+
+
+def _delete_what_is_left(workflow_id: str, most: int) -> tuple[int, bool]:
+    """Of a workflow whose jobs have no records any more: so many of those that the history has, and their files.
+
+    :return: how many, and whether some are left.
+    """
+    who, cell = caller(), web().cell
+    if cell.history is None:
+        return 0, False
+    jobs, more = cell.history.delete_workflow(workflow_id, who.whose, most)
+    for job in jobs:
+        with suppress(UnknownJob):
+            cell.kept.delete(cell.kept.get(job.job_id, job.tenant_id))
+    if jobs:
+        whose = jobs[0].tenant_id
+        audit.record(cell.store, who.actor, "jobs.deleted", whose, {"done": len(jobs), "batch_id": workflow_id}, tenant_id=whose)
+    cost(len(jobs) * (CANCELLED_SECONDS + MADE_SECONDS))
+    return len(jobs), more

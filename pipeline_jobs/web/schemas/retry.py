@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from pipeline_jobs.job import Job
+from pipeline_jobs.runlog.secret_params import revealed
 from pipeline_jobs.web.http.validation import check_json
 from pipeline_jobs.web.schemas.fields import Body
 
@@ -41,5 +42,6 @@ class RetryRequest(Body):
         :raises InvalidInput: `params` hold a value that no store keeps (names the path).
         """
         check_json(self.params, "params")
-        asked = {"params": {**old.params, **self.params}, "quality": old.quality if self.quality is None else self.quality}
-        return {name: value for name, value in asked.items() if value != getattr(old, name)}
+        before, params = old.asked_again(), revealed({**old.params, **self.params}, old.secret_params)
+        asked = {"params": params, "quality": old.quality if self.quality is None else self.quality}
+        return {name: value for name, value in asked.items() if value != getattr(before, name)}

@@ -105,7 +105,7 @@ class Usage(BaseModel):
 class Erasure(BaseModel):
     """What was deleted of a tenant, or would be."""
 
-    jobs: int = Field(description="Jobs that were deleted, or would be.")
+    jobs: int = Field(description="Jobs that were deleted, or would be, those that only the history has among them.")
     still_live: int = Field(description="Jobs that are being cancelled; erase again when they have ended.")
     artifact_bytes: int = Field(description="Size of the files that were deleted, or would be.")
     done: bool = Field(description="True if nothing of the tenant is left.")

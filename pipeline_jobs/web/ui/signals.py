@@ -8,6 +8,7 @@ from flask import Response, request
 
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.jobs import signals
+from pipeline_jobs.jobs.signals import AlreadySignalled, Link
 from pipeline_jobs.tenants import Whose
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.api.jobs import known_id
@@ -38,10 +39,8 @@ def _answer() -> dict[str, Any]:
 @blueprint.get("/signal")
 def signal_link() -> Response:
     """It changes nothing: programs that look through mails follow links."""
-    cell, token = web().cell, request.args.get("link", "")
-    link = cell.signal_links.read(token)
-    job = signals.job_of(cell.client, link)
-    return page("signal", link=link, token=token, job=job, title=title_of(job), first=job.signals.get(link.name))
+    token = request.args.get("link", "")
+    return _page_of(web().cell.signal_links.read(token), token)
 
 
 @blueprint.post("/signal")
@@ -49,5 +48,17 @@ def send_by_link() -> Response:
     cell, token = web().cell, request.args.get("link", "")
     link = cell.signal_links.read(token)
     whose = Whose(link.tenant_id, link.workspace_id)
-    signals.send(cell.client, link.job_id, link.name, link.payload, "link", whose, order=link.order)
+    try:
+        signals.send(cell.client, link.job_id, link.name, link.payload, "link", whose, order=link.order)
+    except AlreadySignalled:
+        # The error's own text says who sent the other answer.
+        return _page_of(link, token, status=409)
     return see_other("ui.signal_link", link=token)
+
+
+def _page_of(link: Link, token: str, status: int = 200) -> Response:
+    """Who holds a link learns what was answered only if that is what the link itself sends."""
+    job = signals.job_of(web().cell.client, link)
+    first = job.signals.get(link.name)
+    own = first is not None and signals.is_its_word(link, first)
+    return page("signal", status, link=link, token=token, job=job, title=title_of(job), first=first, own=own)

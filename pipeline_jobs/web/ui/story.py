@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -219,7 +219,8 @@ def _sum(bars: Sequence[Bar]) -> str:
 
 def as_curl(job: Job, base_url: str, with_key: bool) -> str:
     """The command that makes another job like it. :param with_key: the API asks for one."""
-    asked, plain = job.asked_again(), NewJob()
+    # What the record hides is for whoever runs the command to put in.
+    asked, plain = replace(job.asked_again(), params=job.params), NewJob()
     body = {
         name: value
         for name in ACCEPTED

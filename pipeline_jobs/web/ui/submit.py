@@ -38,7 +38,10 @@ def form() -> Response:
     if like := request.args.get("like"):
         job = handle_of(like).record()
         pipeline = _pipeline(job.pipeline)
-        return _page(pipeline, values_of(job, pipeline), fill(pipeline, job.params))
+        # What it hides must be typed again: the page does not have it.
+        hidden = {one["at"][0] for one in job.secret_params}
+        shown = {name: value for name, value in job.params.items() if name not in hidden}
+        return _page(pipeline, values_of(job, pipeline), fill(pipeline, shown))
     values = {"tenant_id": chosen_tenant() or "", "workspace_id": request.args.get("workspace_id", "")}
     return _page(_pipeline(request.args.get("pipeline", "media")), values, {})
 

@@ -13,6 +13,7 @@ from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.history.history import History
 from pipeline_jobs.history.mover import Mover
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.batches import NewBatch
 from pipeline_jobs.jobs.workflows import NewNode, NewWorkflow
 from pipeline_jobs.operation import conditions
 from pipeline_jobs.tenants import Whose
@@ -88,6 +89,69 @@ def test_a_workflow_is_shown_after_its_records_are_gone(past: Past) -> None:
     own = past.cell.workflows.create(NewWorkflow(nodes, "other")).batch.batch_id
     for other in (own, "batch_1_00000000"):
         assert past.get(f"/pipeline/workflows/{other}?include=history", "acme").status_code == 404
+
+
+def workflow_of(past: Past, tenant_id: str = "acme", jobs: int = 3) -> str:
+    """One that has ended, whose jobs are in the history and in the store."""
+    nodes = [NewNode(f"n{n}", NewJob(pipeline="sleep")) for n in range(jobs)]
+    workflow_id = past.cell.workflows.create(NewWorkflow(nodes, tenant_id)).batch.batch_id
+    past.cell.workflows.cancel(workflow_id)
+    Mover(past.history).move()
+    return workflow_id
+
+
+def purge(past: Past, *job_ids: str) -> None:
+    past.cell.store.client.zadd(past.cell.store.keys("ended"), dict.fromkeys(job_ids, 1))
+    assert past.cell.store.purge() == len(job_ids)
+
+
+def left_of(past: Past, workflow_id: str, tenant_id: str = "acme") -> list[str]:
+    asked = f"/pipeline/jobs?include=history&batch_id={workflow_id}&tenant_id={tenant_id}"
+    return [job["job_id"] for job in past.get(asked).json["jobs"]]
+
+
+def test_delete_reaches_a_workflow_that_only_the_history_has(past: Past) -> None:
+    mine, theirs = workflow_of(past), workflow_of(past, "other")
+    purge(past, *past.cell.store.members("ended"))
+    for workflow_id in (theirs, "batch_1_00000000", "no id"):
+        assert past.get(f"/pipeline/workflows/{workflow_id}", "acme", "DELETE").status_code == 404
+    done = past.get(f"/pipeline/workflows/{mine}", "acme", "DELETE")
+    assert (done.status_code, done.json) == (200, {"batch_id": mine, "status": "deleted", "jobs": 3, "more": False})
+    assert past.get(f"/pipeline/workflows/{mine}", "acme", "DELETE").status_code == 404
+    assert past.get(f"/pipeline/workflows/{mine}?include=history", "acme").status_code == 404
+    assert (left_of(past, mine), len(left_of(past, theirs, "other"))) == ([], 3)
+    assert past.history.count("acme") == 2, "its other jobs stay"
+
+
+def test_delete_of_a_workflow_goes_on_from_the_store_into_the_history(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline_jobs.web.api.workflows.MOST", 2)
+    mine = workflow_of(past, jobs=4)
+    purge(past, *left_of(past, mine)[:3])
+    answers = [past.get(f"/pipeline/workflows/{mine}", "acme", "DELETE").json for _ in range(2)]
+    assert [(one["jobs"], one["more"]) for one in answers] == [(2, True), (2, False)]
+    assert past.get(f"/pipeline/workflows/{mine}", "acme", "DELETE").status_code == 404
+    assert left_of(past, mine) == []
+
+
+def test_delete_of_a_workflow_takes_the_files_that_are_kept_longer(past: Past) -> None:
+    cell, mine = past.cell, workflow_of(past, jobs=2)
+    (one, other), store = left_of(past, mine), past.cell.store
+    for job_id in (one, other):
+        later = {"artifacts": f"acme/main/{job_id}/1", "artifact_bytes": 3, "artifacts_expire_at": store.now() + 60_000}
+        store.client.hset(store.keys("job", job_id), mapping=later)
+    purge(past, one, other)
+    assert {folder.job_id for folder in cell.kept.page("acme").items} == {one, other}
+    assert past.get(f"/pipeline/workflows/{mine}", "acme", "DELETE").json["jobs"] == 2
+    assert cell.kept.page("acme").items == ()
+
+
+def test_a_batch_that_is_no_workflow_is_none_to_delete(past: Past) -> None:
+    made = past.cell.batches.create(NewBatch([NewJob(pipeline="sleep")], "acme", "main"))
+    past.cell.batches.cancel(made.batch.batch_id)
+    Mover(past.history).move()
+    purge(past, *past.cell.store.members("ended"))
+    assert past.get(f"/pipeline/workflows/{made.batch.batch_id}", "acme", "DELETE").status_code == 404
+    assert len(left_of(past, made.batch.batch_id)) == 1
 
 
 def test_a_list_goes_on_into_the_history(past: Past) -> None:

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs import signals
 from pipeline_jobs.jobs.signals import Link
 from pipeline_jobs.pipelines import Pipeline, Stage, Wait
 from pipeline_jobs.web.schemas import jobs as bodies
@@ -108,6 +109,35 @@ def test_a_link_sends_its_payload_when_it_is_confirmed(client: FlaskClient, park
     other = world.cell.signal_links.of(parked)("approval", {"approved": False}, 60).removeprefix(world.settings.base_url)
     assert "answered already" in ask("GET", other).text
     assert ask("POST", other).status_code == 409
+
+
+def test_who_holds_another_link_does_not_learn_what_was_answered(client: FlaskClient, parked: Job, world: World) -> None:
+    world.keys.create("acme", Role.SUBMIT, actor="test")
+    make = world.cell.signal_links.of(parked)
+
+    def asked(payload: Any, method: str = "GET") -> str:
+        address = make("approval", payload, 60).removeprefix(world.settings.base_url)
+        return client.open(address, method=method, headers=OURS if method == "POST" else {}, environ_overrides=AWAY).text
+
+    first = signals.send(world.cell.client, parked.job_id, "approval", {"approved": True, "note": "the-boss-said-so"}, "key:abc")
+    for told in (asked({"approved": False}), asked({"approved": False}, "POST"), asked({"approved": 1, "note": "the-boss-said-so"})):
+        assert "answered already" in told
+        assert first["at"] in told
+        assert "key:abc" not in told
+    assert "the-boss" not in asked(None)
+    own = asked({"note": "the-boss-said-so", "approved": True})
+    assert "Thank you." in own
+    assert "the-boss-said-so" in own
+
+
+def test_a_link_says_that_its_time_is_over_and_thanks_nobody(client: FlaskClient, parked: Job, world: World) -> None:
+    store, key = world.store.client, world.store.keys("job", parked.job_id)
+    store.hset(key, mapping={"signalled": "approval", "signal:approval": '{"payload":null,"by":"timeout","at":1735905601000}'})
+    address = world.cell.signal_links.of(parked)("approval", None, 60).removeprefix(world.settings.base_url)
+    told = client.get(address).text
+    assert "time for an answer is over" in told
+    assert "2025-01-03T12:00:01.000Z" in told
+    assert "Thank you." not in told
 
 
 def test_a_link_that_is_none_of_ours_opens_nothing(client: FlaskClient, parked: Job, world: World) -> None:

@@ -1,0 +1,161 @@
+"""What the model of a pipeline hides (`SecretStr`): its stages have it, and nobody is shown it, wherever the job is shown or sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr
+
+from pipeline_jobs.access.api_keys import Role
+from pipeline_jobs.context import JobContext
+from pipeline_jobs.job import Job
+from pipeline_jobs.jobs.executor import Ending
+from pipeline_jobs.pipelines import Pipeline, Stage
+from pipeline_jobs.schedules.fire import Fire
+from pipeline_jobs.states import JobStatus
+
+from .test_ui import signed_in
+from .world import World
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+
+
+class DeployParams(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    token: SecretStr
+    key: SecretBytes | None = None
+    logins: list[Login] = []
+    place: str = "here"
+
+
+GIVEN = {"token": "hunter-token", "key": "hunter-key", "logins": [{"user": "u", "password": "hunter-password"}], "place": "there"}
+STARS = "*" * 10
+SHOWN = {"token": STARS, "key": STARS, "logins": [{"user": "u", "password": STARS}], "place": "there"}
+JOBS = "/pipeline/jobs"
+
+
+class Deploys:
+    """The pipeline `deploy`, and what its first stage was given in each run."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.given: list[Mapping[str, Any]] = []
+        self.fails = False
+        stages = (Stage("read", self.read, version="1"), Stage("tell", self.tell))
+        world.cell.pipelines.register(Pipeline("deploy", stages, DeployParams, needs_url=False))
+        world.store.announce("w1", 5, [])
+
+    def read(self, context: JobContext) -> None:
+        self.given.append(dict(context.params))
+        print("given", dict(context.params))
+        context.log.info("with %s", context.params["token"])
+
+    def tell(self, context: JobContext) -> None:
+        if self.fails:
+            raise RuntimeError(context.params["token"])
+
+    def run(self, job_id: str) -> Job:
+        """As a worker does."""
+        outcome = self.world.cell.executor.run(job_id, self.world.record(job_id).fence, "w1")
+        assert outcome.ending in (Ending.COMPLETED, Ending.FAILED)
+        return self.world.record(job_id)
+
+
+@pytest.fixture
+def deploys(world: World) -> Deploys:
+    return Deploys(world)
+
+
+def posted(client: FlaskClient, path: str, body: Any) -> Any:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 201, answer.text
+    assert "hunter" not in answer.text
+    return answer.get_json()
+
+
+def test_a_stage_has_it_and_whoever_sees_the_job_has_asterisks(client: FlaskClient, world: World, deploys: Deploys) -> None:
+    job = posted(client, JOBS, {"pipeline": "deploy", "tenant_id": "acme", "params": GIVEN, "webhook": {"url": "https://hooks.example/x"}})
+    assert job["params"] == SHOWN
+    assert deploys.run(job["job_id"]).status is JobStatus.COMPLETED
+    assert deploys.given == [GIVEN]
+    path = f"{JOBS}/{job['job_id']}"
+    own = ("", "/logs", "/events", "/deliveries")
+    for address in (*(path + one for one in own), JOBS, "/pipeline/events?tenant_id=acme", "/pipeline/deliveries?tenant_id=acme"):
+        answer = client.get(address)
+        assert (answer.status_code, "hunter" in answer.text) == (200, False), address
+    assert client.get(path).get_json()["params"] == SHOWN
+    assert "with ***" in client.get(f"{path}/logs").text
+    record = world.record(job["job_id"])
+    assert "hunter" not in json.dumps([record.to_dict(), record.to_body("")])
+    browser = signed_in(client, world, role=Role.SUBMIT)
+    for page in (f"/jobs/{record.job_id}", f"/submit?like={record.job_id}", "/jobs"):
+        shown = browser.get(page)
+        assert shown.status_code == 200
+        assert "hunter" not in shown.text, page
+    assert STARS not in browser.get(f"/submit?like={record.job_id}").text, "asterisks are no parameter of another job"
+
+
+def test_what_a_stage_says_of_it_in_a_failure_is_masked_in_the_log(client: FlaskClient, deploys: Deploys) -> None:
+    deploys.fails = True
+    job = posted(client, JOBS, {"pipeline": "deploy", "params": GIVEN})
+    assert deploys.run(job["job_id"]).status is JobStatus.FAILED
+    assert "hunter" not in client.get(f"{JOBS}/{job['job_id']}/logs").text
+
+
+def test_a_retry_has_it_too_also_one_that_sends_back_what_it_was_shown(client: FlaskClient, world: World, deploys: Deploys) -> None:
+    first = posted(client, JOBS, {"pipeline": "deploy", "params": GIVEN, "reuse": False})
+    deploys.run(first["job_id"])
+    for body, given in (
+        ({"from_stage": "read"}, GIVEN),
+        ({"params": {**SHOWN, "place": "elsewhere"}}, {**GIVEN, "place": "elsewhere"}),
+        ({"params": {"token": "hunter-other"}}, {**GIVEN, "token": "hunter-other"}),
+    ):
+        again = posted(client, f"{JOBS}/{first['job_id']}/retry", body)
+        deploys.run(again["job_id"])
+        assert deploys.given[-1] == given
+
+
+def test_jobs_of_batches_and_workflows_have_it(client: FlaskClient, deploys: Deploys) -> None:
+    jobs = [{"pipeline": "deploy", "params": params, "reuse": False} for params in (GIVEN, GIVEN, {**GIVEN, "token": "hunter-two"})]
+    made = posted(client, "/pipeline/batches", {"jobs": jobs})
+    flow = posted(client, "/pipeline/workflows", {"jobs": [{**jobs[0], "name": "one"}]})
+    for job_id in (*made["job_ids"], flow["job_ids"]["one"]):
+        deploys.run(job_id)
+    assert deploys.given == [GIVEN, GIVEN, {**GIVEN, "token": "hunter-two"}, GIVEN]
+
+
+def test_another_secret_is_another_input(client: FlaskClient, deploys: Deploys) -> None:
+    for token in ("hunter-one", "hunter-two", "hunter-one"):
+        job = posted(client, JOBS, {"pipeline": "deploy", "params": {"token": token}})
+        deploys.run(job["job_id"])
+    assert [given["token"] for given in deploys.given] == ["hunter-one", "hunter-two"], "the third was given what the first one made"
+
+
+def test_the_jobs_of_a_schedule_have_it_and_the_schedule_does_not_show_it(client: FlaskClient, world: World, deploys: Deploys) -> None:
+    template = {"pipeline": "deploy", "params": {"token": "hunter-token"}, "reuse": False}
+    made = posted(client, "/pipeline/schedules", {"cron": "0 3 * * *", "tenant_id": "acme", "job": template})
+    path = f"/pipeline/schedules/{made['schedule_id']}"
+    shown = client.get(path).get_json()["job"]
+    assert shown["params"]["token"] == STARS
+    for place in ("there", "elsewhere"):
+        # As somebody does who changes what was shown.
+        changed = client.patch(path, json={"job": {**shown, "params": {**shown["params"], "place": place}}})
+        assert (changed.status_code, "hunter" in changed.text) == (200, False)
+        deploys.run(posted(client, f"{path}/run", {})["job_id"])
+        assert (deploys.given[-1]["token"], deploys.given[-1]["place"]) == ("hunter-token", place)
+    assert client.patch(path, json={"job": {**template, "params": {"token": "hunter-new"}}}).status_code == 200
+    world.store.client.hset(world.store.keys("schedule", made["schedule_id"]), "next_run_at", world.store.now() - 1)
+    world.store.client.zadd(world.store.keys("schedules_due"), {made["schedule_id"]: 1})
+    assert Fire(world.cell.schedules).run_once()["fired"] == 1
+    deploys.run(world.ids()[0])
+    assert deploys.given[-1]["token"] == "hunter-new"
+    browser = signed_in(client, world, role=Role.SUBMIT)
+    for page in (f"/schedules/{made['schedule_id']}", "/schedules"):
+        assert "hunter" not in browser.get(page).text
