@@ -558,6 +558,7 @@ GUARDS = (
     ),
     _lua("reconcile", "parts are where they belong", "    if own and own.status == 'queued' then", "    if false then", PARTS),
     _lua("waiting", "jobs that wait for parts are not scheduled", "delayed - parked - split)", "delayed - parked)", PARTS),
+    _py("stage", "a stage in parts is made of functions", "if not callable(given :=", "if None is (given :=", PIPELINES),
     _py("stage", "what is before parts is kept", "if stage.in_parts or (parts", "if (parts", PARTS),
     _py("jobs/pool_gate", "who knows no parts is known", "one.about.schema < schema)", "one.about.schema < 4)", PARTS),
     _py("operation/erase", "an erasure waits for parts", "still_live + _running_parts(store, tenant_id)", "still_live", PARTS),
