@@ -52,6 +52,19 @@ def test_a_stage_runs_in_parts_and_its_job_goes_on_with_what_they_gave(parted: P
     assert (parted.left(), differences(parted.cell.store)) == ([], [])
 
 
+def test_parts_start_in_the_order_of_their_numbers_those_of_the_older_job_first(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs, tmp_path, words=[f"word{n}" for n in range(23)], window=12)
+    parted.slots(2)
+    older, younger = parted.submit(), parted.submit()
+    started = []
+    while hints := parted.hints():
+        started.append(hints[0][0])
+        parted.run_next()
+    parts = [(part.partition("~")[0], part.rpartition(".")[2]) for part in started if "~" in part]
+    assert parts == [(job.job_id, str(number)) for job in (older, younger) for number in range(23)]
+    assert (parted.left(), differences(jobs.store)) == ([], [])
+
+
 def test_a_part_is_no_job_to_anybody(parted: Parted) -> None:
     store = parted.cell.store
     parted.slots(4)

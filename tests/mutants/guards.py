@@ -478,6 +478,7 @@ GUARDS = (
     _lua("reconcile", "a place is one of its pool", "    use_pool(pool_of(job))\n    if not", "    if not", POOLS),
     # -- parts
     _lua("lib/parts", "so many parts are open", "math.min(from + many, tonumber(known[1]))", "tonumber(known[1])", PARTS),
+    _lua("lib/fair", "parts start by their numbers", "if best then return first_part(),", "if best then return best,", PARTS),
     _lua("lib/parts", "the next part is opened", "  open_parts(split, job.part_of, whole, 1)\n", "", PARTS),
     _lua("lib/parts", "the last part wakes its job", "'left', -1) == 0 then", "'left', -1) == -1 then", PARTS),
     _lua(
