@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from pipeline_jobs.runlog.lines import Line
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import scrape
 from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.web.app import create_app
 from tests.integration.conftest import Cell
 from tests.integration.part_world import Parted
 from tests.integration.recount import differences
@@ -89,8 +91,34 @@ def test_it_is_said_how_many_parts_have_ended(parted: Parted) -> None:
         parted.run_next()
     queue = parted.cell.client.describe(job.job_id).queue or {}
     assert (queue["reason"], queue["limit"], queue["current"], queue["position"]) == ("parts", 5, 2, None)
+    assert queue["parts"] == {"total": 5, "done": 2, "running": 0, "queued": 2, "reason": "fair_share", "pool": "default"}
+    parted.start_next()
     run = runner(parted.cell)
-    assert "2 of 5 have ended." in run("explain", job.job_id).output
+    assert "2 of 5 have ended. It is freed by the end of its parts. Running now: 1, waiting for a slot: 1." in run("explain", job.job_id).output
+
+
+def test_the_answer_about_a_job_says_how_many_of_its_parts_run_and_why_others_wait(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs, tmp_path, pool="gpu")
+    client = create_app(jobs.cell).test_client()
+    parted.slots(1)
+    job = parted.submit()
+
+    def told() -> tuple[Any, ...]:
+        parts = client.get(f"/pipeline/jobs/{job.job_id}").get_json()["queue"]["parts"]
+        return tuple(parts[name] for name in ("total", "done", "running", "queued", "reason", "pool"))
+
+    assert "parts" not in client.get(f"/pipeline/jobs/{job.job_id}").get_json()["queue"]
+    parted.run_next()
+    assert told() == (5, 0, 0, 2, "no_worker_for_pool", "gpu")
+    parted.slots(2, "gpu")
+    assert told() == (5, 0, 0, 2, "dispatched", "gpu")
+    parted.start_next("gpu")
+    jobs.client.set_limits("acme", TenantLimits(paused=True))
+    parted.run_next("gpu")
+    assert told() == (5, 1, 1, 1, "tenant_paused", "gpu")
+    jobs.client.set_limits("acme", TenantLimits())
+    parted.start_next("gpu")
+    assert told() == (5, 1, 2, 0, None, "gpu"), "the others come as these end"
 
 
 def test_it_is_explained_why_parts_do_not_start(jobs: Cell, tmp_path: Path) -> None:
