@@ -9,15 +9,20 @@ import pytest
 
 from pipeline_jobs.events.job_log import read_one
 from pipeline_jobs.exceptions import QueueFull
+from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import job_logs
+from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.operation.scaling import scaling
+from pipeline_jobs.operation.who_ran import last_hour
 from pipeline_jobs.runlog.lines import Line
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import parts_ran
 from pipeline_jobs.store.figures import scrape
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.app import create_app
 from tests.integration.conftest import Cell
+from tests.integration.fair_histories import pretend_it_took
 from tests.integration.part_world import Parted
 from tests.integration.recount import differences
 from tests.integration.test_cli_operator import runner
@@ -161,3 +166,36 @@ def test_a_job_in_parts_is_one_of_those_that_its_tenant_may_have_waiting_and_its
         parted.submit()
     parted.run_all()
     assert (parted.left(), differences(parted.cell.store)) == ([], [])
+
+
+def part_that_took(parted: Parted, minutes: int) -> Job:
+    """The next part, which began so long ago."""
+    part = parted.start_next()
+    pretend_it_took(parted.cell, part.job_id, minutes * 60_000)
+    return part
+
+
+def test_who_ran_when_has_the_parts_of_a_job_under_its_id_and_tenant(parted: Parted) -> None:
+    parted.slots(2)
+    job = parted.submit()
+    parted.run_next()
+    store, part, _ = parted.cell.store, part_that_took(parted, 25), part_that_took(parted, 30)
+    store.finish(part.job_id, part.fence, JobStatus.COMPLETED)
+    (ran,) = last_hour(parted.cell.client, store.now()).tenants
+    assert (ran.tenant_id, ran.jobs, ran.minutes // 10) == ("acme", 1, 5)
+    (was,), (runs,) = parts_ran.ended(store), parts_ran.running(store)
+    assert (was.tenant_id, was.job_id, runs.tenant_id, runs.job_id, runs.end) == ("acme", job.job_id, "acme", job.job_id, None)
+    assert ((was.end or 0) - was.begin) // 60_000 // 10 == 2
+
+
+def test_an_erased_tenant_is_none_of_those_who_ran(parted: Parted) -> None:
+    parted.slots(2)
+    for tenant_id in ("acme", "other"):
+        job = parted.submit(tenant_id=tenant_id)
+        parted.run_next()
+        part = part_that_took(parted, 1)
+        parted.cell.client.cancel(job.job_id)
+        parted.cell.store.finish(part.job_id, part.fence, JobStatus.CANCELLED)
+    assert [one.tenant_id for one in parts_ran.ended(parted.cell.store)] == ["other", "acme"]
+    assert erase_tenant(parted.cell.store, parted.artifacts, "acme", dry_run=False).done
+    assert [one.tenant_id for one in parts_ran.ended(parted.cell.store)] == ["other"]
