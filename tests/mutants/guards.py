@@ -541,7 +541,13 @@ GUARDS = (
     _lua("lib/parts", "parts that ended are among those who ran", "  if used > 0 then\n", "  if false then\n", PARTS_SHOWN),
     _py("operation/erase", "an erased tenant is none of those who ran", "        parts_ran.forget(store, tenant_id)\n", "", PARTS_SHOWN),
     _lua("queue_position", "parts that run do not wait", "if status == 'running' then runs = runs + 1 end", "", PARTS_SHOWN),
-    _lua("queue_position", "why parts wait is asked in their pool", "  use_pool(pool_of({pool = pool ~= '' and pool or nil}))\n", "", PARTS_SHOWN),
+    _lua(
+        "queue_position",
+        "why parts wait is asked in their pool",
+        "  use_pool(pool_of({pool = pool ~= '' and pool or nil}))\n",
+        "",
+        PARTS_SHOWN,
+    ),
     _lua("queue_position", "how many parts have ended", "left and int(n - left) or ''", "''", PARTS_SHOWN),
     _py("operation/metrics", "who waits for parts wants no slot", "Reason.SIGNAL, Reason.PARTS}", "Reason.SIGNAL}", PARTS_SHOWN),
     _lua(
