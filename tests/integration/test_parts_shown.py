@@ -99,7 +99,8 @@ def test_it_is_said_how_many_parts_have_ended(parted: Parted) -> None:
     assert queue["parts"] == {"total": 5, "done": 2, "running": 0, "queued": 2, "reason": "fair_share", "pool": "default"}
     parted.start_next()
     run = runner(parted.cell)
-    assert "2 of 5 have ended. It is freed by the end of its parts. Running now: 1, waiting for a slot: 1." in run("explain", job.job_id).output
+    told = run("explain", job.job_id).output
+    assert "2 of 5 have ended. It is freed by the end of its parts. Running now: 1, waiting for a slot: 1." in told
 
 
 def test_the_answer_about_a_job_says_how_many_of_its_parts_run_and_why_others_wait(jobs: Cell, tmp_path: Path) -> None:
