@@ -13,8 +13,8 @@ from pipeline_jobs.tenants import Whose
 
 
 def queue_position(store: Store, job_id: str) -> dict[str, Any] | None:
-    """`{position, reason, limit, current, eta_seconds}` of a queued job, `pool` if it waits in another one than `default`, `parts` if it waits
-    for those; None: the job does not wait."""
+    """`{position, reason, limit, current, eta_seconds}` of a queued job, `pool` if it waits in another one than `default`, `parts` if it
+    waits for those; None: the job does not wait."""
     return _shown(store.run("queue_position", id=job_id))
 
 
