@@ -20,11 +20,12 @@ from pipeline_jobs.jobs.pool_gate import CellUpgrading
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.pipelines import Map, NoParams, Pipeline, RetryPolicy, Stage, TryAgain
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import presence
+from pipeline_jobs.store import parts_ran, presence
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.runs import Taker
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell, tired_scripts
+from tests.integration.fair_histories import pretend_it_took
 from tests.integration.part_world import Parted
 from tests.integration.recount import differences
 
@@ -196,9 +197,12 @@ def test_an_erasure_waits_for_the_parts_that_run(parted: Parted) -> None:
     parted.run_next()
     running = parted.start_next()
     store = parted.cell.store
+    pretend_it_took(parted.cell, running.job_id, 60_000)
     assert erase_tenant(store, parted.artifacts, "acme", dry_run=False).still_live == 1
     store.finish(running.job_id, running.fence, JobStatus.CANCELLED)
+    assert [one.tenant_id for one in parts_ran.ended(store)] == ["acme"]
     assert erase_tenant(store, parted.artifacts, "acme", dry_run=False).done
+    assert parts_ran.ended(store) == []
     assert (parted.left(), [key for key in store.client.scan_iter("*acme*") if "audit" not in key]) == ([], [])
 
 

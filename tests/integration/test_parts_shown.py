@@ -11,7 +11,6 @@ from pipeline_jobs.events.job_log import read_one
 from pipeline_jobs.exceptions import QueueFull
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import job_logs
-from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.operation.scaling import scaling
 from pipeline_jobs.operation.who_ran import last_hour
@@ -187,16 +186,5 @@ def test_who_ran_when_has_the_parts_of_a_job_under_its_id_and_tenant(parted: Par
     (was,), (runs,) = parts_ran.ended(store), parts_ran.running(store)
     assert (was.tenant_id, was.job_id, runs.tenant_id, runs.job_id, runs.end) == ("acme", job.job_id, "acme", job.job_id, None)
     assert ((was.end or 0) - was.begin) // 60_000 // 10 == 2
-
-
-def test_an_erased_tenant_is_none_of_those_who_ran(parted: Parted) -> None:
-    parted.slots(2)
-    for tenant_id in ("acme", "other"):
-        job = parted.submit(tenant_id=tenant_id)
-        parted.run_next()
-        part = part_that_took(parted, 1)
-        parted.cell.client.cancel(job.job_id)
-        parted.cell.store.finish(part.job_id, part.fence, JobStatus.CANCELLED)
-    assert [one.tenant_id for one in parts_ran.ended(parted.cell.store)] == ["other", "acme"]
-    assert erase_tenant(parted.cell.store, parted.artifacts, "acme", dry_run=False).done
-    assert [one.tenant_id for one in parts_ran.ended(parted.cell.store)] == ["other"]
+    parts_ran.forget(store, "other")
+    assert parts_ran.ended(store) == [was]

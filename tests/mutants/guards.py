@@ -539,7 +539,7 @@ GUARDS = (
         PARTS_SHOWN,
     ),
     _lua("lib/parts", "parts that ended are among those who ran", "  if used > 0 then\n", "  if false then\n", PARTS_SHOWN),
-    _py("operation/erase", "an erased tenant is none of those who ran", "        parts_ran.forget(store, tenant_id)\n", "", PARTS_SHOWN),
+    _py("operation/erase", "an erased tenant is none of those who ran", "        parts_ran.forget(store, tenant_id)\n", "", PARTS),
     _lua("queue_position", "parts that run do not wait", "if status == 'running' then runs = runs + 1 end", "", PARTS_SHOWN),
     _lua(
         "queue_position",
