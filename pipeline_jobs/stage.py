@@ -6,7 +6,7 @@ Parts: docs/decisions/0018-parts.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -357,13 +357,23 @@ class Map(Stage):
         return True
 
 
+def faults_of(stage: Map) -> Iterator[tuple[str, str, object]]:
+    """What is given to it and makes no sense: its name, what it must be, and what it is."""
+    for name in ("split", "part", "join"):
+        if not callable(given := getattr(stage, name)):
+            yield name, "a function", given
+    if stage.part_pool == ANYWHERE:
+        yield "pool", "one pool", stage.part_pool
+    if type(stage.window) is not int or not 1 <= stage.window <= MAX_WINDOW:
+        yield "window", f"a whole number, 1..{MAX_WINDOW}", stage.window
+    if not isinstance(stage.part_retry, RetryPolicy) or stage.part_retry.max_attempts < 1:
+        yield "retry", "a RetryPolicy with max_attempts of 1 or more", stage.part_retry
+    if stage.on_part_error not in get_args(OnPartError):
+        yield "on_part_error", f"one of: {', '.join(get_args(OnPartError))}", stage.on_part_error
+
+
 def check_map(pipeline: str, stage: Map) -> None:
     """:raises ConfigurationError: it cannot run so."""
     check(stage.part_pool, f"pipeline {pipeline!r}, parts of {stage.name!r}")
-    if stage.part_pool == ANYWHERE:
-        raise ConfigurationError(f"pipeline {pipeline!r}: the parts of {stage.name!r} must be of one pool")
-    if not 1 <= stage.window <= MAX_WINDOW:
-        raise ConfigurationError(f"pipeline {pipeline!r}: the window of {stage.name!r} must be 1..{MAX_WINDOW}, not {stage.window}")
-    if stage.on_part_error not in get_args(OnPartError):
-        allowed = ", ".join(get_args(OnPartError))
-        raise ConfigurationError(f"pipeline {pipeline!r}: on_part_error of {stage.name!r} must be one of: {allowed}")
+    for name, must_be, given in faults_of(stage):
+        raise ConfigurationError(f"pipeline {pipeline!r}: {name} of {stage.name!r} must be {must_be}, not {given!r}")

@@ -10,10 +10,8 @@ import click
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import json_option, print_json, with_cell
 from pipeline_jobs.job import Job, rfc3339
-from pipeline_jobs.jobs.queue_position import place_of_parts
 from pipeline_jobs.logs import harmless
 from pipeline_jobs.operation.waits import frees, reason
-from pipeline_jobs.pools.pool_names import shown
 from pipeline_jobs.states import JobStatus, Reason
 
 #: What an operator does about it, where that is not the limit or the time itself.
@@ -37,7 +35,7 @@ _TO_DO = {
 def explain(cell: Cell, job_id: str, as_json: bool) -> None:
     """Say why a job is where it is: what a queued one waits for and what would free it, where a running one runs, why one has failed."""
     job = cell.client.describe(job_id)
-    text = " ".join((_told(job), *_parts(cell, job)))
+    text = " ".join((_told(job), *_parts(job)))
     if as_json:
         freed_by = frees(job.reason) if job.status is JobStatus.QUEUED else ""
         known = {"job_id": job.job_id, "status": job.status.value, "reason": job.reason, "queue": job.queue}
@@ -63,13 +61,16 @@ def _freed(job: Job) -> str:
     return " ".join(filter(None, (f"It is freed by {by}." if by else "", _TO_DO.get(Reason(job.reason)) if by and job.reason else "")))
 
 
-def _parts(cell: Cell, job: Job) -> tuple[str, ...]:
-    """Why parts of a job do not start that waits for them."""
-    queue = place_of_parts(cell.store, job.job_id) if job.reason == Reason.PARTS else None
-    if queue is None:
+def _parts(job: Job) -> tuple[str, ...]:
+    """How many parts run of a job that waits for them, and why others do not start."""
+    parts = (job.queue or {}).get("parts")
+    if not parts:
         return ()
-    why = f"Parts of it wait in the pool {shown(queue.get('pool'))}: {reason(queue['reason'])}"
-    return tuple(filter(None, (why, _TO_DO.get(queue["reason"]))))
+    counted = f"Running now: {parts['running']}, waiting for a slot: {parts['queued']}."
+    if parts["reason"] in (None, Reason.DISPATCHED):
+        return (counted,)
+    why = f"Parts of it wait in the pool {parts['pool']}: {reason(parts['reason'])}"
+    return tuple(filter(None, (counted, why, _TO_DO.get(parts["reason"]))))
 
 
 def _place(job: Job) -> tuple[str, ...]:

@@ -7,33 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline_jobs.job import Job
-from pipeline_jobs.states import Reason
+from pipeline_jobs.pools.pool_names import shown
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import Whose
 
-#: Parts of a job that are asked why they wait.
-LOOKED_AT = 10
-
 
 def queue_position(store: Store, job_id: str) -> dict[str, Any] | None:
-    """`{position, reason, limit, current, eta_seconds}` of a queued job, and `pool` if it waits in another one than `default`; None: the
-    job does not wait."""
+    """`{position, reason, limit, current, eta_seconds}` of a queued job, `pool` if it waits in another one than `default`, `parts` if it
+    waits for those; None: the job does not wait."""
     return _shown(store.run("queue_position", id=job_id))
 
 
 def queue_positions(store: Store, job_ids: Sequence[str]) -> list[dict[str, Any] | None]:
     """The positions of several, in one round trip."""
     return [_shown(found) for found in store.run_each("queue_position", [{"id": job_id} for job_id in job_ids])]
-
-
-def place_of_parts(store: Store, job_id: str) -> dict[str, Any] | None:
-    """Of a job that waits for its parts the place of one that waits for a slot, of the newest ones; None: none of them does."""
-    (split,) = store.fields(["split"], "job", job_id)
-    name = f"{job_id}~{(split or '').partition(' ')[0]}"
-    (opened,) = store.fields(["opened"], "parts", name)
-    last = int(opened or 0)
-    found = queue_positions(store, [f"{name}.{number}" for number in range(max(0, last - LOOKED_AT), last)])
-    return next((one for one in found if one and one["reason"] != Reason.DISPATCHED), None)
 
 
 def with_queue_position(store: Store, job_id: str, whose: Whose) -> tuple[Job, dict[str, Any] | None]:
@@ -52,4 +39,11 @@ def _shown(found: Any) -> dict[str, Any] | None:
         "current": int(found.current) if found.current else None,
         "eta_seconds": float(found.eta) if found.eta else None,
         **({"pool": found.pool} if found.pool else {}),
+        **({"parts": _parts(found)} if found.parts and found.limit and found.current else {}),
     }
+
+
+def _parts(found: Any) -> dict[str, Any]:
+    running, queued, reason, pool = found.parts
+    counts = {"total": int(found.limit), "done": int(found.current), "running": int(running), "queued": int(queued)}
+    return {**counts, "reason": reason or None, "pool": shown(pool)}

@@ -14,6 +14,7 @@ from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.files.drive import Drive
 from pipeline_jobs.schedules.schedule_store import ScheduleStore
 from pipeline_jobs.states import LIVE, TERMINAL, JobStatus
+from pipeline_jobs.store import parts_ran
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import Whose
 from pipeline_jobs.webhooks import ledger
@@ -89,6 +90,7 @@ def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool
         # After the deliveries: none of them copies anything any more.
         copies.erase(drive, tenant_id)
         store.forget_tenant(tenant_id)
+        parts_ran.forget(store, tenant_id)
     return Erased(erased, still_live, size, done=not still_live)
 
 

@@ -1,15 +1,18 @@
-"""Who ran when: slots by tenant and minute over the last hour, from the records of jobs that run or ended lately. Reads only."""
+"""Who ran when: slots by tenant and minute over the last hour, from the records of jobs that run or ended lately, and from what there is of
+their parts. Reads only."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import TERMINAL, JobStatus
+from pipeline_jobs.store import parts_ran
+from pipeline_jobs.store.parts_ran import MOST_ROWS, Held
 
 #: Minutes that are looked at, and tenants that have a line of their own: the others are one.
 MINUTES, MOST_TENANTS = 60, 6
@@ -24,6 +27,8 @@ class Ran:
 
     tenant_id: str
     slots: tuple[float, ...]
+    #: How many jobs that was; one in parts is one.
+    jobs: int
 
     @property
     def minutes(self) -> float:
@@ -47,12 +52,23 @@ class Hour:
 
 def last_hour(client: Client, now: int) -> Hour:
     """:param now: Unix ms. :raises StoreUnavailable:"""
-    read, more = [], False
+    parts = parts_ran.ended(client.store)
+    held, more = [*parts, *parts_ran.running(client.store)], _is_cut(parts, now)
     for statuses in ((JobStatus.RUNNING,), tuple(sorted(TERMINAL))):
         found, left = _newest(client, JobQuery(statuses=statuses, limit=_PAGE))
-        read += found
+        held += of_jobs(found)
         more = more or left
-    return Hour(tuple(shares(read, now)), more)
+    return Hour(tuple(shares(held, now)), more)
+
+
+def _is_cut(parts: Sequence[Held], now: int) -> bool:
+    """There may have been others in this hour. :param parts: newest first."""
+    return len(parts) >= MOST_ROWS and (parts[-1].end or now) > now - MINUTES * 60_000
+
+
+def of_jobs(jobs: Iterable[Job]) -> list[Held]:
+    """Of a job that was tried several times, or ran in parts, its own last run is known."""
+    return [Held(job.tenant_id, job.job_id, job.attempt_started_at, job.completed_at) for job in jobs if job.attempt_started_at is not None]
 
 
 def _newest(client: Client, query: JobQuery) -> tuple[list[Job], bool]:
@@ -66,26 +82,30 @@ def _newest(client: Client, query: JobQuery) -> tuple[list[Job], bool]:
     return found, True
 
 
-def shares(jobs: Iterable[Job], now: int) -> list[Ran]:
-    """What these jobs held. Of a job that was tried several times its last run is known."""
-    held: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * MINUTES)
-    for job in jobs:
-        for minute, part in _parts(job, now):
-            held[job.tenant_id][minute] += part
-    ranked = sorted(held.items(), key=lambda one: (-sum(one[1]), one[0]))
-    shown = [Ran(name, tuple(round(slots, 3) for slots in parts)) for name, parts in ranked[:MOST_TENANTS]]
-    if rest := [parts for _, parts in ranked[MOST_TENANTS:]]:
-        shown.append(Ran(OTHERS, tuple(round(sum(part), 3) for part in zip(*rest, strict=True))))
+def shares(held: Iterable[Held], now: int) -> list[Ran]:
+    """By tenant, the most first."""
+    slots: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * MINUTES)
+    jobs: defaultdict[str, set[str]] = defaultdict(set)
+    for one in held:
+        for minute, part in _minutes(one, now):
+            slots[one.tenant_id][minute] += part
+            jobs[one.tenant_id].add(one.job_id)
+    ranked = sorted(slots, key=lambda name: (-sum(slots[name]), name))
+    shown = [Ran(name, _rounded([slots[name]]), len(jobs[name])) for name in ranked[:MOST_TENANTS]]
+    if rest := ranked[MOST_TENANTS:]:
+        shown.append(Ran(OTHERS, _rounded([slots[name] for name in rest]), sum(len(jobs[name]) for name in rest)))
     return shown
 
 
-def _parts(job: Job, now: int) -> Iterator[tuple[int, float]]:
-    """The minutes in which it held a slot, each with the part of the minute."""
-    begin, first = job.attempt_started_at, now - MINUTES * 60_000
-    end = min(job.completed_at or now, now)
-    if begin is None or end <= first:
-        return
-    at = max(begin, first)
+def _rounded(some: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Their sum, minute by minute."""
+    return tuple(round(sum(minute), 3) for minute in zip(*some, strict=True))
+
+
+def _minutes(held: Held, now: int) -> Iterator[tuple[int, float]]:
+    """The minutes in which it was held, each with the part of the minute."""
+    first = now - MINUTES * 60_000
+    at, end = max(held.begin, first), min(held.end or now, now)
     while at < end:
         minute = (at - first) // 60_000
         until = min(end, first + (minute + 1) * 60_000)

@@ -26,9 +26,9 @@ def is_pool(name: str) -> bool:
     return bool(_NAME.fullmatch(name)) and not _CLASS.fullmatch(name) and name != DEFAULT_NAME
 
 
-def check(name: str, whose: str) -> None:
+def check(name: object, whose: str) -> None:
     """:raises ConfigurationError: the name of a pool is none; `whose` it is stands in front of the message."""
-    if name not in (DEFAULT, ANYWHERE) and not is_pool(name):
+    if not (isinstance(name, str) and (name in (DEFAULT, ANYWHERE) or is_pool(name))):
         raise ConfigurationError(
             f"{whose}: the name of a pool must match {_NAME.pattern} and not be {DEFAULT_NAME!r} (name none) or eight hexadecimal "
             f"digits, not {name!r}"

@@ -20,11 +20,12 @@ from pipeline_jobs.jobs.pool_gate import CellUpgrading
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.pipelines import Map, NoParams, Pipeline, RetryPolicy, Stage, TryAgain
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import presence
+from pipeline_jobs.store import parts_ran, presence
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.runs import Taker
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell, tired_scripts
+from tests.integration.fair_histories import pretend_it_took
 from tests.integration.part_world import Parted
 from tests.integration.recount import differences
 
@@ -50,6 +51,19 @@ def test_a_stage_runs_in_parts_and_its_job_goes_on_with_what_they_gave(parted: P
     assert ended.result["data"] == {"fetched": 5, "all": ["ONE", "TWO", "THREE", "FOUR", "FIVE"], "told": "ONE TWO THREE FOUR FIVE"}
     assert parted.ran == ["fetch", "split", *(f"part {n}" for n in range(5)), "join", "tell"]
     assert (parted.left(), differences(parted.cell.store)) == ([], [])
+
+
+def test_parts_start_in_the_order_of_their_numbers_those_of_the_older_job_first(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs, tmp_path, words=[f"word{n}" for n in range(23)], window=12)
+    parted.slots(2)
+    older, younger = parted.submit(), parted.submit()
+    started = []
+    while hints := parted.hints():
+        started.append(hints[0][0])
+        parted.run_next()
+    parts = [(part.partition("~")[0], part.rpartition(".")[2]) for part in started if "~" in part]
+    assert parts == [(job.job_id, str(number)) for job in (older, younger) for number in range(23)]
+    assert (parted.left(), differences(jobs.store)) == ([], [])
 
 
 def test_a_part_is_no_job_to_anybody(parted: Parted) -> None:
@@ -183,9 +197,12 @@ def test_an_erasure_waits_for_the_parts_that_run(parted: Parted) -> None:
     parted.run_next()
     running = parted.start_next()
     store = parted.cell.store
+    pretend_it_took(parted.cell, running.job_id, 60_000)
     assert erase_tenant(store, parted.artifacts, "acme", dry_run=False).still_live == 1
     store.finish(running.job_id, running.fence, JobStatus.CANCELLED)
+    assert [one.tenant_id for one in parts_ran.ended(store)] == ["acme"]
     assert erase_tenant(store, parted.artifacts, "acme", dry_run=False).done
+    assert parts_ran.ended(store) == []
     assert (parted.left(), [key for key in store.client.scan_iter("*acme*") if "audit" not in key]) == ([], [])
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline_jobs.events.job_log import read_one
 from pipeline_jobs.exceptions import QueueFull
+from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import job_logs
 from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.operation.scaling import scaling
+from pipeline_jobs.operation.who_ran import last_hour
 from pipeline_jobs.runlog.lines import Line
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import parts_ran
 from pipeline_jobs.store.figures import scrape
 from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.web.app import create_app
 from tests.integration.conftest import Cell
+from tests.integration.fair_histories import pretend_it_took
 from tests.integration.part_world import Parted
 from tests.integration.recount import differences
 from tests.integration.test_cli_operator import runner
@@ -89,8 +95,35 @@ def test_it_is_said_how_many_parts_have_ended(parted: Parted) -> None:
         parted.run_next()
     queue = parted.cell.client.describe(job.job_id).queue or {}
     assert (queue["reason"], queue["limit"], queue["current"], queue["position"]) == ("parts", 5, 2, None)
+    assert queue["parts"] == {"total": 5, "done": 2, "running": 0, "queued": 2, "reason": "fair_share", "pool": "default"}
+    parted.start_next()
     run = runner(parted.cell)
-    assert "2 of 5 have ended." in run("explain", job.job_id).output
+    told = run("explain", job.job_id).output
+    assert "2 of 5 have ended. It is freed by the end of its parts. Running now: 1, waiting for a slot: 1." in told
+
+
+def test_the_answer_about_a_job_says_how_many_of_its_parts_run_and_why_others_wait(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs, tmp_path, pool="gpu")
+    client = create_app(jobs.cell).test_client()
+    parted.slots(1)
+    job = parted.submit()
+
+    def told() -> tuple[Any, ...]:
+        parts = client.get(f"/pipeline/jobs/{job.job_id}").get_json()["queue"]["parts"]
+        return tuple(parts[name] for name in ("total", "done", "running", "queued", "reason", "pool"))
+
+    assert "parts" not in client.get(f"/pipeline/jobs/{job.job_id}").get_json()["queue"]
+    parted.run_next()
+    assert told() == (5, 0, 0, 2, "no_worker_for_pool", "gpu")
+    parted.slots(2, "gpu")
+    assert told() == (5, 0, 0, 2, "dispatched", "gpu")
+    parted.start_next("gpu")
+    jobs.client.set_limits("acme", TenantLimits(paused=True))
+    parted.run_next("gpu")
+    assert told() == (5, 1, 1, 1, "tenant_paused", "gpu")
+    jobs.client.set_limits("acme", TenantLimits())
+    parted.start_next("gpu")
+    assert told() == (5, 1, 2, 0, None, "gpu"), "the others come as these end"
 
 
 def test_it_is_explained_why_parts_do_not_start(jobs: Cell, tmp_path: Path) -> None:
@@ -133,3 +166,25 @@ def test_a_job_in_parts_is_one_of_those_that_its_tenant_may_have_waiting_and_its
         parted.submit()
     parted.run_all()
     assert (parted.left(), differences(parted.cell.store)) == ([], [])
+
+
+def part_that_took(parted: Parted, minutes: int) -> Job:
+    """The next part, which began so long ago."""
+    part = parted.start_next()
+    pretend_it_took(parted.cell, part.job_id, minutes * 60_000)
+    return part
+
+
+def test_who_ran_when_has_the_parts_of_a_job_under_its_id_and_tenant(parted: Parted) -> None:
+    parted.slots(2)
+    job = parted.submit()
+    parted.run_next()
+    store, part, _ = parted.cell.store, part_that_took(parted, 25), part_that_took(parted, 30)
+    store.finish(part.job_id, part.fence, JobStatus.COMPLETED)
+    (ran,) = last_hour(parted.cell.client, store.now()).tenants
+    assert (ran.tenant_id, ran.jobs, ran.minutes // 10) == ("acme", 1, 5)
+    (was,), (runs,) = parts_ran.ended(store), parts_ran.running(store)
+    assert (was.tenant_id, was.job_id, runs.tenant_id, runs.job_id, runs.end) == ("acme", job.job_id, "acme", job.job_id, None)
+    assert ((was.end or 0) - was.begin) // 60_000 // 10 == 2
+    parts_ran.forget(store, "other")
+    assert parts_ran.ended(store) == [was]

@@ -481,6 +481,7 @@ GUARDS = (
     _lua("reconcile", "a place is one of its pool", "    use_pool(pool_of(job))\n    if not", "    if not", POOLS),
     # -- parts
     _lua("lib/parts", "so many parts are open", "math.min(from + many, tonumber(known[1]))", "tonumber(known[1])", PARTS),
+    _lua("lib/fair", "parts start by their numbers", "if best then return first_part(),", "if best then return best,", PARTS),
     _lua("lib/parts", "the next part is opened", "  open_parts(split, job.part_of, whole, 1)\n", "", PARTS),
     _lua("lib/parts", "the last part wakes its job", "'left', -1) == 0 then", "'left', -1) == -1 then", PARTS),
     _lua(
@@ -540,6 +541,16 @@ GUARDS = (
         "if self.log.overflowed else",
         PARTS_SHOWN,
     ),
+    _lua("lib/parts", "parts that ended are among those who ran", "  if used > 0 then\n", "  if false then\n", PARTS_SHOWN),
+    _py("operation/erase", "an erased tenant is none of those who ran", "        parts_ran.forget(store, tenant_id)\n", "", PARTS),
+    _lua("queue_position", "parts that run do not wait", "if status == 'running' then runs = runs + 1 end", "", PARTS_SHOWN),
+    _lua(
+        "queue_position",
+        "why parts wait is asked in their pool",
+        "  use_pool(pool_of({pool = pool ~= '' and pool or nil}))\n",
+        "",
+        PARTS_SHOWN,
+    ),
     _lua("queue_position", "how many parts have ended", "left and int(n - left) or ''", "''", PARTS_SHOWN),
     _py("operation/metrics", "who waits for parts wants no slot", "Reason.SIGNAL, Reason.PARTS}", "Reason.SIGNAL}", PARTS_SHOWN),
     _lua(
@@ -561,6 +572,7 @@ GUARDS = (
     ),
     _lua("reconcile", "parts are where they belong", "    if own and own.status == 'queued' then", "    if false then", PARTS),
     _lua("waiting", "jobs that wait for parts are not scheduled", "delayed - parked - split)", "delayed - parked)", PARTS),
+    _py("stage", "a stage in parts is made of functions", "if not callable(given :=", "if None is (given :=", PIPELINES),
     _py("stage", "what is before parts is kept", "if stage.in_parts or (parts", "if (parts", PARTS),
     _py("jobs/pool_gate", "who knows no parts is known", "one.about.schema < schema)", "one.about.schema < 4)", PARTS),
     _py("operation/erase", "an erasure waits for parts", "still_live + _running_parts(store, tenant_id)", "still_live", PARTS),

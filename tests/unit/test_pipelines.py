@@ -6,13 +6,14 @@ import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
 from pipeline_jobs import pipelines
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, OutOfMemory, UnknownPipeline, WorkerLost
-from pipeline_jobs.pipelines import NoParams, Pipeline, Registry, Stage
+from pipeline_jobs.pipelines import Map, NoParams, Pipeline, Registry, RetryPolicy, Stage
 from pipeline_jobs.settings import Settings, load_settings
 
 
@@ -61,6 +62,31 @@ def test_a_wrong_param_is_named(params: dict[str, object], field: str) -> None:
 def test_a_pipeline_that_cannot_work_is_refused(stages: tuple[Stage, ...]) -> None:
     with pytest.raises(ConfigurationError):
         Pipeline("x", stages)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"split": [1, 2]}, r"split of 'hear' must be a function, not \[1, 2\]"),
+        ({"part": "hear"}, "part of 'hear' must be a function, not 'hear'"),
+        ({"join": None}, "join of 'hear' must be a function, not None"),
+        ({"pool": "GPU!"}, "parts of 'hear': the name of a pool must match"),
+        ({"pool": None}, "parts of 'hear': the name of a pool must match"),
+        ({"pool": "*"}, "pool of 'hear' must be one pool, not '\\*'"),
+        ({"window": 0}, "window of 'hear' must be a whole number, 1..100, not 0"),
+        ({"window": 101}, "window of 'hear' must be a whole number, 1..100, not 101"),
+        ({"window": 2.5}, "window of 'hear' must be a whole number, 1..100, not 2.5"),
+        ({"window": "8"}, "window of 'hear' must be a whole number, 1..100, not '8'"),
+        ({"retry": 3}, "retry of 'hear' must be a RetryPolicy with max_attempts of 1 or more, not 3"),
+        ({"retry": RetryPolicy(0)}, "retry of 'hear' must be a RetryPolicy with max_attempts of 1 or more"),
+        ({"on_part_error": "skip"}, "on_part_error of 'hear' must be one of: fail, collect, not 'skip'"),
+    ],
+)
+def test_a_stage_in_parts_that_cannot_work_is_refused_and_it_is_said_why(wrong: dict[str, Any], told: str) -> None:
+    right: dict[str, Any] = {"split": nothing, "part": nothing, "join": nothing}
+    Pipeline("film", (Map("hear", **right, pool="gpu", window=100, retry=RetryPolicy(2), on_part_error="collect"),))
+    with pytest.raises(ConfigurationError, match=f"pipeline 'film'.*{told}"):
+        Pipeline("film", (Map("hear", **{**right, **wrong}),))
 
 
 def test_a_name_belongs_to_one_pipeline() -> None:

@@ -2,10 +2,11 @@
 -- The position of a queued job, why it waits, and about how long.
 --@args id
 --@settings admits
---@reply reason position limit current eta pool
+--@reply reason position limit current eta pool parts*
 -- Nothing: the job does not wait, or its record is damaged. position: this job and those of its tenant that start before it; other tenants count in the estimate
 -- only. limit, current, eta (seconds until it should start) may be ''; of a job that waits for its parts the first two are how many there are, and
--- how many have ended. pool: in which it waits ('': `default`).
+-- how many have ended. pool: in which it waits ('': `default`). parts: of such a job how many of them run, how many wait for a slot, why ('': none
+-- waits), and their pool; of any other nothing.
 local job = load(id)
 if not job or job.status ~= 'queued' or not job.order then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
@@ -17,8 +18,21 @@ local running, hinted = redis.call('ZCARD', K.leases()) - stranded, redis.call('
 local slots = math.min(live_slots(), slots_for(job.pipeline, 'slots'))
 local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
 if not rank and job.reason == 'parts' and job.split then
-  local n, left = unpack(redis.call('HMGET', K.parts(id .. '~' .. string.match(job.split, '^%d+')), 'n', 'left'))
-  return {'parts', '0', n or '', left and int(n - left) or '', '', job.pool or ''}
+  local split = id .. '~' .. string.match(job.split, '^%d+')
+  local n, left, pool = unpack(redis.call('HMGET', K.parts(split), 'n', 'left', 'pool'))
+  local runs, waits, why, held = 0, 0, ''
+  use_pool(pool_of({pool = pool ~= '' and pool or nil}))
+  for _, part in ipairs(redis.call('SMEMBERS', K.open_parts(split))) do
+    local status, said = unpack(redis.call('HMGET', K.job(part), 'status', 'reason'))
+    if status == 'running' then runs = runs + 1 end
+    if status == 'queued' then
+      waits = waits + 1
+      -- What one of them waits for in the lane, all do. One that has a hint is about to start.
+      held = held or redis.call('ZSCORE', K.ready(tenant, workspace, job.pipeline), ready_member(part, job)) and why_waits(tenant, job.pipeline)
+      if why == '' or why == 'dispatched' then why = said or '' end
+    end
+  end
+  return {'parts', '0', n or '', left and int(n - left) or '', '', job.pool or '', int(runs), int(waits), held or why, pool or ''}
 end
 if not rank then return {job.reason or 'fair_share', '0', '', '', '', job.pool or ''} end
 

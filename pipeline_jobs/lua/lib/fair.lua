@@ -291,6 +291,16 @@ end
 -- Returns member, its pipeline, whether it is the last of its lane | nil, the pipelines that are full, whether there are such others.
 local function best_of(tenant, workspace, free)
   local best, score, of, last, kept
+  -- Of the open parts of a job, which stand together, the first: as texts the tenth is before the second.
+  local function first_part()
+    local split, lowest = string.match(best, '^(.+~%d+%.)(%d%d+)$')
+    if not split then return best end
+    for _, other in ipairs(redis.call('ZRANGE', K.ready(tenant, workspace, of), 1, 99)) do
+      if string.sub(other, 1, #split) ~= split then break end
+      lowest = math.min(lowest, string.sub(other, #split + 1))
+    end
+    return split .. int(lowest)
+  end
   local full = {}
   for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, -1)) do
     if room_of(pipeline) <= 0 then
@@ -308,7 +318,7 @@ local function best_of(tenant, workspace, free)
       end
     end
   end
-  if best then return best, of, last end
+  if best then return first_part(), of, last end
   return nil, full, kept
 end
 

@@ -67,6 +67,11 @@ local function end_part(id, job, to, detail)
   local used, kept = used_ms(job), redis.call('HMGET', K.job(id), 'outputs', 'blobs', 'ran_ms')
   release(id, job, to)
   record_usage(job, nil, used)
+  if used > 0 then
+    -- Its record goes; who ran when is asked later.
+    local till = job.ran_until or NOW
+    redis.call('XADD', K.parts_ran(), 'MAXLEN', '~', 2000, '*', 'tenant', job.tenant_id, 'job', job.part_of, 'begin', int(till - used), 'end', int(till))
+  end
   move(id, job, to)
   if job.run_until then redis.call('ZREM', K.deadlines(), id) end
   owe(job.tenant_id, -(job.store_bytes or 0))

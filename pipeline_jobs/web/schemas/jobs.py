@@ -263,6 +263,17 @@ class Urls(BaseModel):
     cancel: str = Field(description="Where a POST cancels it.")
 
 
+class JobParts(BaseModel):
+    """The parts that a job waits for."""
+
+    total: int = Field(description="How many there are.")
+    done: int = Field(description="How many have ended.")
+    running: int = Field(description="How many run.")
+    queued: int = Field(description="How many wait for a slot. The others are opened one by one as these end (`window`).")
+    reason: str | None = Field(description="Why those wait: a word as the job's `reason`. null: none waits.")
+    pool: str = Field(description="The pool whose workers run them.")
+
+
 class Queue(BaseModel):
     """Why a job waits."""
 
@@ -275,6 +286,7 @@ class Queue(BaseModel):
     current: int | None = Field(description="How many of them are in use; of parts: how many have ended.")
     eta_seconds: float | None = Field(description="Estimated time until the job starts, in seconds; null: unknown.")
     pool: str = Field("default", description="The pool whose workers run its next stage. Absent: `default`.")
+    parts: JobParts | None = Field(None, description="With the reason `parts`: how far they are. Absent: it waits for none.")
 
 
 class SignalWord(BaseModel):

@@ -498,6 +498,17 @@ class TestJobs:
             assert REASONS[reason].replace("'", "&#39;") in browser.get("/jobs").text
             monkeypatch.undo()
 
+    def test_of_a_job_in_parts_it_is_said_how_many_run_and_why_others_wait(
+        self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        browser, job = signed_in(client, world), world.put()
+        parts = {"total": 5, "done": 2, "running": 1, "queued": 2, "reason": "tenant_paused", "pool": "gpu"}
+        queue = {"reason": "parts", "position": None, "limit": 5, "current": 2, "eta_seconds": None, "parts": parts}
+        monkeypatch.setattr(world.cell.client, "describe", lambda job_id, whose: job.evolve(reason="parts", queue=queue))
+        page = browser.get(f"/jobs/{job.job_id}").text
+        assert "2 of 5 have ended." in page
+        assert "<li>1 part runs, 2 wait for a slot in the pool gpu: Its tenant is paused.</li>" in page
+
 
 class TestSwitch:
     def test_the_page_can_be_switched_off(self, make_client: MakeClient) -> None:

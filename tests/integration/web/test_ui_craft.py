@@ -20,8 +20,9 @@ from pipeline_jobs.jobs.batches import NewBatch
 from pipeline_jobs.jobs.results import NAME
 from pipeline_jobs.operation import pauses
 from pipeline_jobs.operation.due_shares import standings
-from pipeline_jobs.operation.who_ran import MINUTES, last_hour, shares
+from pipeline_jobs.operation.who_ran import MINUTES, last_hour, of_jobs, shares
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.parts_ran import Held
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access import sessions
 from pipeline_jobs.web.access.sessions import COOKIE
@@ -337,11 +338,18 @@ class TestWhoRan:
         whole = world.put(status=JobStatus.COMPLETED).evolve(attempt_started_at=now - 2 * minute, completed_at=now)
         half = whole.evolve(tenant_id="other", attempt_started_at=now - 90 * minute, completed_at=now - MINUTES * minute + minute // 2)
         before = whole.evolve(attempt_started_at=0, completed_at=now - MINUTES * minute)
-        acme, other = shares([whole, half, before], now)
-        assert (acme.tenant_id, acme.minutes, acme.slots[-2:], acme.slots[0]) == ("acme", 2.0, (1.0, 1.0), 0.0)
+        acme, other = shares(of_jobs([whole, half, before]), now)
+        assert (acme.tenant_id, acme.minutes, acme.slots[-2:], acme.slots[0], acme.jobs) == ("acme", 2.0, (1.0, 1.0), 0.0, 1)
         assert (other.minutes, other.slots[0]) == (0.5, 0.5)
         many = [whole.evolve(tenant_id=f"t{n}") for n in range(9)]
-        assert [one.tenant_id for one in shares(many, now)] == [*(f"t{n}" for n in range(6)), "others"]
+        assert [one.tenant_id for one in shares(of_jobs(many), now)] == [*(f"t{n}" for n in range(6)), "others"]
+        assert (shares(of_jobs(many), now)[-1].minutes, shares(of_jobs(many), now)[-1].jobs) == (6.0, 3)
+
+    def test_runs_of_the_parts_of_a_job_are_of_one_job(self) -> None:
+        minute, now = 60_000, NOON + 3_600_000
+        parts = [Held("acme", "job_1_0", now - 3 * minute, now - minute), Held("acme", "job_1_0", now - 2 * minute, None)]
+        (acme,) = shares(parts, now)
+        assert (acme.slots[-4:], acme.jobs) == ((0.0, 1.0, 2.0, 1.0), 1)
 
     def test_it_is_drawn_for_operators(self, client: FlaskClient, world: World) -> None:
         root = signed_in(client, world, ALL, Role.READ)
