@@ -22,6 +22,7 @@ from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, dumps
 from pipeline_jobs.jobs import patience
 from pipeline_jobs.jobs.faults import Judge
+from pipeline_jobs.jobs.folder_marks import without_folder
 from pipeline_jobs.jobs.outputs import Keeper, Output, blob_path, named
 from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.stage import MAX_INPUT, MAX_PARTS, Map, Part, PartError, PartOutside, PartsLost, PartTooLarge, Split, Stage, TooManyParts
@@ -175,7 +176,8 @@ def _rows(stage: Map, context: JobContext) -> Iterator[tuple[str, Mapping[str, P
         raise TooManyParts(f"the stage has more than {MAX_PARTS} parts")
     for number, part in enumerate(parts):
         sources: dict[str, Path] = {}
-        data, paths = checked(number, part), files_of(number, part, context.workdir)
+        # Marked as all that is kept: the part's run puts its own folder in the place of this one, and leaves other text as it is.
+        data, paths = json.loads(without_folder(checked(number, part), context.workdir)), files_of(number, part, context.workdir)
         files = {name: named(path, sources) for name, path in paths.items()}
         yield dumps([INPUT, {"data": data, "files": list(files)}, None, files]), sources
 

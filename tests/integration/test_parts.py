@@ -66,6 +66,15 @@ def test_parts_start_in_the_order_of_their_numbers_those_of_the_older_job_first(
     assert (parted.left(), differences(jobs.store)) == ([], [])
 
 
+def test_a_part_is_given_the_text_that_it_was_cut_with_also_if_that_looks_like_a_mark(jobs: Cell, tmp_path: Path) -> None:
+    parted = Parted(jobs, tmp_path, words=["@workdir@/a", "@WORKDIR@/B"])
+    parted.slots(1)
+    job = parted.submit()
+    parted.run_all()
+    ended = parted.seen(job)
+    assert ended.result["data"]["all"] == ["@WORKDIR@/A", "@WORKDIR@/B"]
+
+
 def test_a_part_is_no_job_to_anybody(parted: Parted) -> None:
     store = parted.cell.store
     parted.slots(4)
