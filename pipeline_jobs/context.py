@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -15,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import structlog
 
 from pipeline_jobs.exceptions import BadParameters, SourceNotFound, StageError, StopRun
 from pipeline_jobs.runlog import capture
@@ -103,6 +103,11 @@ class StageLimit:
             raise StageLate
 
 
+def _stage_logger() -> Any:
+    # Imported here: media's child, which has a logger of its own, starts a fifth sooner without it.
+    return importlib.import_module("structlog").get_logger("pipeline_jobs.stage")
+
+
 @dataclass(frozen=True, slots=True)
 class Parent:
     """A job that this one depended on, as it has ended."""
@@ -157,7 +162,7 @@ class JobContext:
     #: Name of the stage that runs now, and the percentages of the whole at which it begins and ends.
     stage: str = ""
     span: tuple[float, float] = (0.0, 100.0)
-    logger: Any = field(default_factory=lambda: structlog.get_logger("pipeline_jobs.stage"))
+    logger: Any = field(default_factory=_stage_logger)
     #: `copy_out(paths, told)` copies published files where the operator wants copies of results, the film first; `told(fraction)` as they
     #: go. Gives fields of the result: `drive_url`, or `warnings` of why not (yet). Nothing, where no copies are wanted.
     copy_out: Callable[[Sequence[Path], Callable[[float], None]], Mapping[str, Any]] = lambda paths, told: {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -148,12 +149,21 @@ def is_stuck(text: str) -> bool:
     return any(len(word) > LONGEST_WORD for word in text.split())
 
 
-@lru_cache(maxsize=2)
+#: A stage may ask for what is just being loaded for it (`ahead.py`).
+_one_at_a_time = threading.Lock()
+
+
 def load(name: str, model: Path | None = None) -> Engine:
     """The engine `name` of `languages.choose`. It is kept; a worker's parent must not call this, or every child would hold a copy.
 
     :param model: the folder of Whisper's.
     """
+    with _one_at_a_time:
+        return _load(name, model)
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, model: Path | None) -> Engine:
     if name == "moonshine":
         return Moonshine()
     if model is None:

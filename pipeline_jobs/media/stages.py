@@ -303,6 +303,8 @@ def _environment(workdir: Path) -> dict[str, str]:
         "HF_HOME": str(whisper_model.models()),
         "HF_HUB_OFFLINE": "1",
         "ORT_DISABLE_TELEMETRY": "1",
+        # It would look for plugins in the metadata of every installed package.
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
         # Two threads of the speech model wait for each other in a loop: 1.7 times the processor time, and no sooner done.
         "MOONSHINE_ORT_SINGLE_THREAD": "1",
     }

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import MediaDamaged, MediaTooLarge
+from pipeline_jobs.media.ahead import Ahead
 from pipeline_jobs.media.container import THREADS, damaged_by_ffmpeg, open_media, picture_of, sound_of
 from pipeline_jobs.media.steady_sound import SteadySound
 
@@ -66,10 +67,13 @@ def run(context: JobContext) -> dict[str, Any]:
         sound = None if audio is None else Sound(output, audio, origin)
         picture = None if video is None else Picture(output, video, lines, origin, rotation_of(path, max_pixels))
         job = Pass(context, source, media["duration"], media["bytes"])
+        ahead = Ahead(context.params, media["duration"]) if speech else None
         for packet in job.packets(audio, video):
             for frame in job.decode(packet):
                 # Before: a picture that need not be made smaller is given another time.
                 job.reached(frame, origin)
+                if ahead is not None:
+                    ahead.reached(job.end)
                 if isinstance(frame, AudioFrame) and speech is not None and sound is not None:
                     speech.take(frame)
                     sound.take(frame)

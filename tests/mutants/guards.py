@@ -121,6 +121,7 @@ AUTH = "tests/integration/web/test_auth.py"
 BOUNDS = "tests/integration/web/test_body_bounds.py"
 PAGE = "tests/integration/web/test_ui.py"
 CORES = "tests/unit/test_cores.py"
+AHEAD = "tests/unit/media/test_ahead.py"
 STEADY = "tests/unit/media/test_steady_sound.py"
 SPEED, WORD_TIMES = "tests/unit/media/test_speed.py", "tests/unit/media/test_word_times.py"
 LAST = "tests/integration/test_reserved_slots.py"
@@ -3205,6 +3206,9 @@ GUARDS = (
         "missing > 0:\n            yield",
         STEADY,
     ),
+    _py("media/ahead", "not before the end is near", " and at >= self._begin:", ":", AHEAD),
+    _py("media/ahead", "no other model is loaded ahead", ' == "moonshine":', " != '':", AHEAD),
+    _py("media/ahead", "what is wrong with a model is said by its stage", "with suppress(Exception):", "with suppress(OSError):", AHEAD),
     _py("media/cues", "a part of a sentence is a caption", "n == 1 or fits(", "n == 1 or str(", "tests/unit/media/test_cues.py"),
     _py(
         "media/transcribe",
