@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-
 from pipeline_jobs.exceptions import BadParameters, SourceNotFound, StageError, StopRun
 from pipeline_jobs.runlog import capture
 from pipeline_jobs.runlog.run_log import Printed, RunLog

@@ -1,4 +1,4 @@
-"""What hears the speech is loaded while the end of the film is transcoded: of a short job it is most of the time that nobody works on it."""
+"""The speech model is loaded while the end of the film is transcoded: a short job would spend much of its time on that alone."""
 
 from __future__ import annotations
 

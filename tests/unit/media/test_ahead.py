@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,10 +12,10 @@ from pipeline_jobs.media.ahead import LEFT, Ahead
 
 
 @pytest.fixture
-def loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     monkeypatch.setattr(speech, "load", names.append)
-    yield names
+    return names
 
 
 def through(duration: float | None, params: dict[str, Any], *reached: float) -> Ahead:
