@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, OutOfMemory, UnknownPipeline, WorkerLost
 from pipeline_jobs.job import FOR_PARTS, FOR_POOLS, SCHEMA
 from pipeline_jobs.pools.pool_names import ANYWHERE, DEFAULT, shown
-from pipeline_jobs.runlog.secret_params import dumped, revealed, secrets_in, without_secrets
+from pipeline_jobs.runlog.secret_params import MAX_HIDDEN, dumped, revealed, secrets_in, size_of, without_secrets
 from pipeline_jobs.stage import DEGRADED as DEGRADED  # whoever writes a pipeline asks here for what it is made of
 from pipeline_jobs.stage import WARNINGS as WARNINGS
 from pipeline_jobs.stage import Map as Map
@@ -124,11 +124,13 @@ class Pipeline:
             return {"params": {}, "secret_params": ()}
         try:
             shown, hidden = dumped(self.params.model_validate(dict(params)))
-            return {"params": shown, "secret_params": tuple(hidden)}
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             path = ".".join(["params", *map(str, first["loc"])])
             raise InvalidInput(f"{path}: {first['msg'].removeprefix('Value error, ')}", field=path) from None
+        if size_of(hidden) > MAX_HIDDEN:
+            raise InvalidInput(f"params: what is hidden of them, and where it stands, takes more than {MAX_HIDDEN} characters", field="params")
+        return {"params": shown, "secret_params": tuple(hidden)}
 
     def secrets(self, params: Mapping[str, Any]) -> list[str]:
         """The values of the parameters of a stage that are secret, also of models in the model. They are masked in the job's log."""

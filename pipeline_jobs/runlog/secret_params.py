@@ -22,6 +22,8 @@ _HIDING = (Secret, SecretStr, SecretBytes)
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 #: In the place of a value all of which is secret.
 _GONE = object()
+#: Most that may be hidden in the parameters of a job, in characters: values, asterisks, and the ways there, which many may have in common.
+MAX_HIDDEN = 65_536
 
 
 def dumped(params: BaseModel) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -42,6 +44,11 @@ def revealed(shown: Mapping[str, Any], hidden: Sequence[Mapping[str, Any]]) -> M
         if _there(place, [last]) == one["shown"]:
             place[last] = one["value"]
     return whole
+
+
+def size_of(hidden: Iterable[Mapping[str, Any]]) -> int:
+    """Of what `dumped` has hidden, in characters, about."""
+    return sum(len(str(part)) for one in hidden for part in (*one["at"], one["shown"], one["value"]))
 
 
 def _there(value: Any, way: Iterable[str | int]) -> Any:

@@ -10,8 +10,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, Secret, SecretBytes, SecretStr, create_model
 from pydantic.config import JsonDict
 
+from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.pipelines import Pipeline, Stage
-from pipeline_jobs.runlog.secret_params import revealed
+from pipeline_jobs.runlog.secret_params import MAX_HIDDEN, revealed
 
 SECRET: JsonDict = {"format": "password"}
 
@@ -154,3 +155,12 @@ def test_only_asterisks_are_replaced() -> None:
     assert revealed({"token": "new", "logins": {"x": []}}, kept["secret_params"]) == {"token": "new", "logins": {"x": []}}
     assert revealed({"token": STARS, "logins": 1}, kept["secret_params"]) == {"token": "old", "logins": 1}
     assert kept["params"]["token"] == STARS, "what was shown stays as it is"
+
+
+def test_many_secrets_behind_one_long_name_are_refused() -> None:
+    """Each has its way with it: 16 kB of parameters were 16 MB in the record."""
+    name, secrets = "n" * 8_000, ["a"] * 2_000
+    with pytest.raises(InvalidInput) as refused:
+        HIDING.stored_params({"token": "a", "logins": {name: secrets}})
+    assert (refused.value.field, str(MAX_HIDDEN) in refused.value.message) == ("params", True)
+    assert len(HIDING.stored_params({"token": "a" * 16_000, "logins": {"n": ["b"] * 1_000}})["secret_params"]) == 1_001
