@@ -210,12 +210,11 @@ class History:
         if not self._bury_where(JOBS.c.job_id == job_id, *_of(whose)):
             raise UnknownJob
 
-    def delete_workflow(self, workflow_id: str, whose: Whose, most: int) -> tuple[list[Job], bool]:
-        """Remove so many of the jobs that the history has of a workflow. :return: them, and whether some are left."""
+    def of_workflow(self, workflow_id: str, whose: Whose, most: int) -> tuple[list[Job], bool]:
+        """So many of the jobs that it has of a workflow, and whether there are others."""
         query = JobQuery(whose.tenant_id, batch_id=workflow_id, limit=most, within=whose.workspace_id)
         # The jobs of a batch that is no workflow have no names.
         found = [job for job in self._jobs(query, None) if job.name is not None]
-        self.bury([(job.job_id, job.order) for job in found[:most]])
         return found[:most], len(found) > most
 
     def erase(self, tenant_id: str) -> int:

@@ -1328,7 +1328,7 @@ GUARDS = (
     _py("jobs/signals", "a link's time is over", "if time.time() > until:", "if False:", PARKING),
     _py("operation/erase", "a job that both have counts once", "history.count(tenant_id) - in_both)", "history.count(tenant_id))", HISTORY),
     _py("history/history", "an id used again is another row", " & {*jobs})", ")", HISTORY),
-    _py("history/history", "a batch is no workflow", " if job.name is not None]\n        self.bury", "]\n        self.bury", HISTORY_API),
+    _py("history/history", "a batch is no workflow", " if job.name is not None]\n        return", "]\n        return", HISTORY_API),
     _py("web/ui/signals", "an answer is for who sent it", " and signals.is_its_word(link, first)", "", JOB_SIGNALS),
     _py("jobs/signals", "no link sent the end of a wait", 'first["by"] != "timeout" and ', "", JOB_SIGNALS),
     _py("jobs/signals", "a link is for its job, not its id", "if job.order != link.order:", "if False:", JOB_SIGNALS),

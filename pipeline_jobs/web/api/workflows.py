@@ -243,11 +243,13 @@ def _delete_what_is_left(workflow_id: str, most: int) -> tuple[int, bool]:
     who, cell = caller(), web().cell
     if cell.history is None:
         return 0, False
-    jobs, more = cell.history.delete_workflow(workflow_id, who.whose, most)
+    jobs, more = cell.history.of_workflow(workflow_id, who.whose, most)
+    # The files first: should this end in between, the request that comes again finds the rows, and what is left.
     for job in jobs:
         with suppress(UnknownJob):
             cell.kept.delete(cell.kept.get(job.job_id, job.tenant_id))
     if jobs:
+        cell.history.bury([(job.job_id, job.order) for job in jobs])
         whose = jobs[0].tenant_id
         audit.record(cell.store, who.actor, "jobs.deleted", whose, {"done": len(jobs), "batch_id": workflow_id}, tenant_id=whose)
     cost(len(jobs) * (CANCELLED_SECONDS + MADE_SECONDS))

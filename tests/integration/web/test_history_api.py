@@ -10,6 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.access.api_keys import ALL, Role
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.files.kept import KeptFolder, KeptFolders
 from pipeline_jobs.history.history import History
 from pipeline_jobs.history.mover import Mover
 from pipeline_jobs.job import NewJob
@@ -133,7 +135,7 @@ def test_delete_of_a_workflow_goes_on_from_the_store_into_the_history(past: Past
     assert left_of(past, mine) == []
 
 
-def test_delete_of_a_workflow_takes_the_files_that_are_kept_longer(past: Past) -> None:
+def test_delete_of_a_workflow_takes_the_files_that_are_kept_longer(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
     cell, mine = past.cell, workflow_of(past, jobs=2)
     (one, other), store = left_of(past, mine), past.cell.store
     for job_id in (one, other):
@@ -141,6 +143,17 @@ def test_delete_of_a_workflow_takes_the_files_that_are_kept_longer(past: Past) -
         store.client.hset(store.keys("job", job_id), mapping=later)
     purge(past, one, other)
     assert {folder.job_id for folder in cell.kept.page("acme").items} == {one, other}
+    delete = KeptFolders.delete
+
+    def away(kept: KeptFolders, folder: KeptFolder) -> None:
+        if folder.job_id == other:
+            raise StoreUnavailable
+        delete(kept, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptFolders, "delete", away)
+        assert past.get(f"/pipeline/workflows/{mine}", "acme", "DELETE").status_code == 503
+    assert len(left_of(past, mine)) == 2, "it is to be sent again"
     assert past.get(f"/pipeline/workflows/{mine}", "acme", "DELETE").json["jobs"] == 2
     assert cell.kept.page("acme").items == ()
 
