@@ -24,6 +24,7 @@ from pipeline_jobs.jobs.outputs import FOLDER
 from pipeline_jobs.runlog.capture import captured
 from pipeline_jobs.runlog.masking import Mask
 from pipeline_jobs.runlog.run_log import Batch, RunLog
+from pipeline_jobs.runlog.secret_params import texts_of
 from pipeline_jobs.store.store import Store
 
 logger = structlog.get_logger(__name__)
@@ -43,9 +44,9 @@ class LogKeeper:
     """Of one run."""
 
     def __init__(self, store: Store, artifacts: ArtifactStore, job: Job, secrets: Iterable[str] = ()) -> None:
-        """:param secrets: values that are not to be in the log."""
+        """:param secrets: values that are not to be in the log, besides those that the job's record hides."""
         self._store, self._artifacts, self._job = store, artifacts, job
-        self.log = RunLog(job.attempt, job.log_lines, Mask(secrets))
+        self.log = RunLog(job.attempt, job.log_lines, Mask([*secrets, *texts_of(job.secret_params)]))
         if job.part:
             self.log.suffix = f" part {job.part['number']}"
         self._unsent: deque[Batch] = deque(maxlen=MOST_UNSENT)

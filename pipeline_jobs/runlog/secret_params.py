@@ -46,6 +46,11 @@ def revealed(shown: Mapping[str, Any], hidden: Sequence[Mapping[str, Any]]) -> M
     return whole
 
 
+def texts_of(hidden: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The texts of what `dumped` has hidden, also where the type of a field does not say so: in a dataclass, a `TypedDict`, an alias."""
+    return [text for one in hidden for text in _texts(one["value"])]
+
+
 def size_of(hidden: Iterable[Mapping[str, Any]]) -> int:
     """Of what `dumped` has hidden, in characters, about."""
     return sum(len(str(part)) for one in hidden for part in (*one["at"], one["shown"], one["value"]))

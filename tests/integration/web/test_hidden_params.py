@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -27,17 +28,26 @@ class Login(BaseModel):
     password: SecretStr
 
 
+@dataclass
+class Box:
+    pin: SecretStr
+
+
 class DeployParams(BaseModel):
     model_config = ConfigDict(extra="forbid")
     token: SecretStr
     key: SecretBytes | None = None
     logins: list[Login] = []
+    box: Box | None = None
     place: str = "here"
 
 
-GIVEN = {"token": "hunter-token", "key": "hunter-key", "logins": [{"user": "u", "password": "hunter-password"}], "place": "there"}
+GIVEN = {
+    "token": "hunter-token", "key": "hunter-key", "logins": [{"user": "u", "password": "hunter-password"}], "box": {"pin": "hunter-pin"},
+    "place": "there",
+}  # fmt: skip
 STARS = "*" * 10
-SHOWN = {"token": STARS, "key": STARS, "logins": [{"user": "u", "password": STARS}], "place": "there"}
+SHOWN = {"token": STARS, "key": STARS, "logins": [{"user": "u", "password": STARS}], "box": {"pin": STARS}, "place": "there"}
 JOBS = "/pipeline/jobs"
 
 
