@@ -103,6 +103,8 @@ def test_a_stage_has_it_and_whoever_sees_the_job_has_asterisks(client: FlaskClie
     assert client.get(path).get_json()["params"] == SHOWN
     assert "with ***" in client.get(f"{path}/logs").text
     record = world.record(job["job_id"])
+    (copied,) = (world.store.client.hgetall(key) for key in world.store.client.scan_iter("*webhook_event:*"))
+    assert (copied["job_id"], "hunter" in str(copied)) == (record.job_id, False), "it may be there longer than the job"
     assert "hunter" not in json.dumps([record.to_dict(), record.to_body("")])
     browser = signed_in(client, world, role=Role.SUBMIT)
     for page in (f"/jobs/{record.job_id}", f"/submit?like={record.job_id}", "/jobs"):
