@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from itertools import takewhile
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
+
+from pipeline_jobs.exceptions import InvalidInput
 
 #: Types of pydantic's that it writes as asterisks.
 _HIDING = (Secret, SecretStr, SecretBytes)
@@ -44,6 +47,23 @@ def revealed(shown: Mapping[str, Any], hidden: Sequence[Mapping[str, Any]]) -> M
         if _there(place, [last]) == one["shown"]:
             place[last] = one["value"]
     return whole
+
+
+def sent_back(sent: Mapping[str, Any], before: Mapping[str, Any], hidden: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Parameters of somebody who was shown `before`, with what is hidden in the place of the asterisks that were sent back.
+
+    :raises InvalidInput: some are in a list that does not begin as it was shown: nobody knows which stands where now.
+    """
+    for way, stars in {(*takewhile(_is_name, one["at"]),): one["shown"] for one in hidden}.items():
+        was, now = _there(before, way), _there(sent, way)
+        if isinstance(was, list) and isinstance(now, list) and now[: len(was)] != was and stars in str(now):
+            path = ".".join(["params", *way])
+            raise InvalidInput(f"{path}: it does not begin as it was shown, so send what is hidden in it, too", field=path)
+    return revealed(sent, hidden)
+
+
+def _is_name(step: str | int) -> bool:
+    return isinstance(step, str)
 
 
 def texts_of(hidden: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -14,7 +14,7 @@ from pipeline_jobs.exceptions import InvalidInput, ScheduleGone, TooManySchedule
 from pipeline_jobs.job import ANY_ID, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.client import MAX_TAGS, Client
 from pipeline_jobs.rates import Sender
-from pipeline_jobs.runlog.secret_params import revealed
+from pipeline_jobs.runlog.secret_params import revealed, sent_back
 from pipeline_jobs.schedules.cron import Cron
 from pipeline_jobs.schedules.schedule import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id
 from pipeline_jobs.schedules.schedule_store import ScheduleStore, Skip
@@ -141,7 +141,8 @@ class Scheduler:
             if cron is not None or timezone is not None:
                 changes["cron"] = Cron.parse(known.cron.expression if cron is None else cron, timezone or known.cron.timezone)
             if job is not None:
-                changes["template"] = replace(job, tenant_id=known.tenant_id, workspace_id=known.workspace_id)
+                changes["template"] = replace(_sent_back(job, known), tenant_id=known.tenant_id, workspace_id=known.workspace_id)
+                changes["secret_params"] = ()
             made = known.evolve(**{field: value for field, value in changes.items() if value is not None})
             return self.as_kept(made)
 
@@ -241,6 +242,17 @@ class Scheduler:
             self.client.store, actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail}, tenant_id=schedule.tenant_id
         )
         return schedule
+
+
+def _sent_back(job: NewJob, known: Schedule) -> NewJob:
+    """The job of a change, with what is hidden of the schedule's where it has the asterisks that were shown. Another pipeline's are its own.
+
+    :raises InvalidInput: names the list in which they may stand for several values.
+    """
+    if job.pipeline != known.template.pipeline:
+        return job
+    with in_job():
+        return replace(job, params=sent_back(job.params, known.template.params, known.secret_params))
 
 
 def due_slots(schedule: Schedule, now: int, limit: int) -> list[int]:

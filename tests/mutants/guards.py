@@ -1291,6 +1291,8 @@ GUARDS = (
         SECRET_PARAMS,
     ),
     _py("pipelines", "what is hidden has a limit", "if size_of(hidden) > MAX_HIDDEN:", "if False:", SECRET_PARAMS),
+    _py("runlog/secret_params", "a list is as it was shown", "now[: len(was)] != was and", "False and", SECRET_PARAMS),
+    _py("schedules/scheduler", "another pipeline has its own secrets", "if job.pipeline != known.template.pipeline:", "if False:", HIDDEN),
     _py("runlog/secret_params", "types that hide are secret", "issubclass(kind, _HIDING):", "issubclass(kind, ()):", SECRET_PARAMS),
     _py("jobs/reuse", "another secret is another input", "revealed(self._job.params, self._job.secret_params)", "self._job.params", HIDDEN),
     _py("web/ui/story", "a command shows no secret", ", params=job.params), NewJob()", "), NewJob()", HIDDEN),

@@ -12,7 +12,7 @@ from pydantic.config import JsonDict
 
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.pipelines import Pipeline, Stage
-from pipeline_jobs.runlog.secret_params import MAX_HIDDEN, revealed
+from pipeline_jobs.runlog.secret_params import MAX_HIDDEN, revealed, sent_back
 
 SECRET: JsonDict = {"format": "password"}
 
@@ -164,3 +164,21 @@ def test_many_secrets_behind_one_long_name_are_refused() -> None:
         HIDING.stored_params({"token": "a", "logins": {name: secrets}})
     assert (refused.value.field, str(MAX_HIDDEN) in refused.value.message) == ("params", True)
     assert len(HIDING.stored_params({"token": "a" * 16_000, "logins": {"n": ["b"] * 1_000}})["secret_params"]) == 1_001
+
+
+def test_asterisks_of_a_list_are_replaced_only_where_it_begins_as_it_was_shown() -> None:
+    """Else the password of one place would go to another."""
+    kept = HIDING.stored_params({"token": "t", "logins": {"x": ["one", 1, "two"]}})
+    shown, hidden = kept["params"], kept["secret_params"]
+
+    def sent(logins: list[Any]) -> Any:
+        return sent_back({**shown, "logins": {"x": logins}}, shown, hidden)["logins"]["x"]
+
+    assert sent([STARS, 1, STARS]) == ["one", 1, "two"]
+    assert sent([STARS, 1, STARS, "three"]) == ["one", 1, "two", "three"]
+    assert sent(["three", 1]) == ["three", 1]
+    assert sent_back({"token": STARS}, shown, hidden) == {"token": "t"}
+    for changed in ([STARS], [STARS, 2, STARS], [1, STARS, STARS], ["three", STARS, 1, STARS]):
+        with pytest.raises(InvalidInput) as refused:
+            sent(changed)
+        assert refused.value.field == "params.logins.x"

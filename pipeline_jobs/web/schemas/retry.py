@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from pipeline_jobs.job import Job
-from pipeline_jobs.runlog.secret_params import revealed
+from pipeline_jobs.runlog.secret_params import sent_back
 from pipeline_jobs.web.http.validation import check_json
 from pipeline_jobs.web.schemas.fields import Body
 
@@ -39,9 +39,9 @@ class RetryRequest(Body):
     def changes(self, old: Job) -> Mapping[str, Any]:
         """What is another one than the old job's: nothing, or `params` (all of them) and `quality`.
 
-        :raises InvalidInput: `params` hold a value that no store keeps (names the path).
+        :raises InvalidInput: `params` hold a value that no store keeps (names the path); or asterisks that may stand for several values.
         """
         check_json(self.params, "params")
-        before, params = old.asked_again(), revealed({**old.params, **self.params}, old.secret_params)
+        before, params = old.asked_again(), sent_back({**old.params, **self.params}, old.params, old.secret_params)
         asked = {"params": params, "quality": old.quality if self.quality is None else self.quality}
         return {name: value for name, value in asked.items() if value != getattr(before, name)}

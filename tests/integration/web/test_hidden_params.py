@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, create_model
 
 from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.context import JobContext
@@ -47,7 +47,7 @@ GIVEN = {
     "place": "there",
 }  # fmt: skip
 STARS = "*" * 10
-SHOWN = {"token": STARS, "key": STARS, "logins": [{"user": "u", "password": STARS}], "box": {"pin": STARS}, "place": "there"}
+SHOWN: dict[str, Any] = {"token": STARS, "key": STARS, "logins": [{"user": "u", "password": STARS}], "box": {"pin": STARS}, "place": "there"}
 JOBS = "/pipeline/jobs"
 
 
@@ -132,6 +132,28 @@ def test_a_retry_has_it_too_also_one_that_sends_back_what_it_was_shown(client: F
         again = posted(client, f"{JOBS}/{first['job_id']}/retry", body)
         deploys.run(again["job_id"])
         assert deploys.given[-1] == given
+
+
+def test_a_password_does_not_go_to_another_login_of_a_list(client: FlaskClient, deploys: Deploys) -> None:
+    job = posted(client, JOBS, {"pipeline": "deploy", "params": GIVEN})
+    deploys.run(job["job_id"])
+    logins = [{"user": "other", "password": STARS}, *SHOWN["logins"]]
+    refused = client.post(f"{JOBS}/{job['job_id']}/retry", json={"params": {"logins": logins}})
+    assert (refused.status_code, refused.get_json()["field"]) == (422, "params.logins")
+    made = posted(client, "/pipeline/schedules", {"cron": "0 3 * * *", "job": {"pipeline": "deploy", "params": GIVEN}})
+    path = f"/pipeline/schedules/{made['schedule_id']}"
+    refused = client.patch(path, json={"job": {"pipeline": "deploy", "params": {**SHOWN, "logins": logins}}})
+    assert (refused.status_code, refused.get_json()["field"]) == (422, "job.params.logins")
+
+
+def test_a_schedule_that_gets_another_pipeline_shows_that_nothing_of_the_first(client: FlaskClient, world: World, deploys: Deploys) -> None:
+    model = create_model("Plain", token=(str, ...), other=(SecretStr, ...))
+    world.cell.pipelines.register(Pipeline("plain", (Stage("a", lambda context: None),), model, needs_url=False))
+    made = posted(client, "/pipeline/schedules", {"cron": "0 3 * * *", "job": {"pipeline": "deploy", "params": GIVEN}})
+    path = f"/pipeline/schedules/{made['schedule_id']}"
+    changed = client.patch(path, json={"job": {"pipeline": "plain", "params": {"token": STARS, "other": "x"}}})
+    assert (changed.status_code, changed.get_json()["job"]["params"]) == (200, {"token": STARS, "other": STARS})
+    assert "hunter" not in json.dumps(world.store.record("schedule", made["schedule_id"]))
 
 
 def test_jobs_of_batches_and_workflows_have_it(client: FlaskClient, deploys: Deploys) -> None:
