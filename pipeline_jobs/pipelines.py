@@ -129,7 +129,7 @@ class Pipeline:
             path = ".".join(["params", *map(str, first["loc"])])
             raise InvalidInput(f"{path}: {first['msg'].removeprefix('Value error, ')}", field=path) from None
         if size_of(hidden) > MAX_HIDDEN:
-            raise InvalidInput(f"params: what is hidden of them, and where it stands, takes more than {MAX_HIDDEN} characters", field="params")
+            raise InvalidInput(f"params: what is hidden, and where, takes more than {MAX_HIDDEN} characters", field="params")
         return {"params": shown, "secret_params": tuple(hidden)}
 
     def secrets(self, params: Mapping[str, Any]) -> list[str]:

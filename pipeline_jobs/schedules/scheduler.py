@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -208,9 +208,14 @@ class Scheduler:
             raise InvalidInput(f"name has at most {MAX_NAME} characters", field="name")
         if len(schedule.template.tags) >= MAX_TAGS:
             raise InvalidInput(f"at most {MAX_TAGS - 1} tags: the schedule adds one of its own", field="job.tags")
-        job = self.job_of(schedule, "checked")
-        template = replace(schedule.template, params=job.params) if job.secret_params else schedule.template
-        return schedule.evolve(template=template, secret_params=job.secret_params)
+        params, hidden = _given_of(self.job_of(schedule, "checked"), schedule)
+        if not hidden:
+            return schedule.evolve(secret_params=())
+        kept = schedule.evolve(template=replace(schedule.template, params=params), secret_params=hidden)
+        # Each slot gives the pipeline what it made of them: one that takes that for something else must be refused now.
+        if _given_of(self.job_of(kept, "checked"), kept) != (params, hidden):
+            raise InvalidInput("the pipeline does not take what it makes of these params for the same again", field="job.params")
+        return kept
 
     def skip_due(self, schedule: Schedule, now: int, reason: str) -> bool:
         """Report slots that are due by now as skipped, so many in one step. :return: there was nothing (more) to report."""
@@ -244,8 +249,17 @@ class Scheduler:
         return schedule
 
 
+def _given_of(job: Job, schedule: Schedule) -> tuple[dict[str, Any], tuple[Mapping[str, Any], ...]]:
+    """What a job that was checked has of the params of its template, and what is hidden of them: a default is that of the slot's day. All,
+    where the template has names that the job has not: nobody knows what those became."""
+    given = schedule.template.params.keys()
+    names = given if given <= job.params.keys() else job.params.keys()
+    hidden = tuple(one for one in job.secret_params if one["at"][0] in names)
+    return {name: value for name, value in job.params.items() if name in names}, hidden
+
+
 def _sent_back(job: NewJob, known: Schedule) -> NewJob:
-    """The job of a change, with what is hidden of the schedule's where it has the asterisks that were shown. Another pipeline's are its own.
+    """The job of a change, with what is hidden of the schedule's where the asterisks stand that were shown. Another pipeline has its own.
 
     :raises InvalidInput: names the list in which they may stand for several values.
     """

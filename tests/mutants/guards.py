@@ -1292,6 +1292,7 @@ GUARDS = (
     ),
     _py("pipelines", "what is hidden has a limit", "if size_of(hidden) > MAX_HIDDEN:", "if False:", SECRET_PARAMS),
     _py("runlog/secret_params", "a list is as it was shown", "now[: len(was)] != was and", "False and", SECRET_PARAMS),
+    _py("schedules/scheduler", "a slot has the params that were checked", ", kept) != (params, hidden):", ", kept) == ():", HIDDEN),
     _py("schedules/scheduler", "another pipeline has its own secrets", "if job.pipeline != known.template.pipeline:", "if False:", HIDDEN),
     _py("runlog/secret_params", "types that hide are secret", "issubclass(kind, _HIDING):", "issubclass(kind, ()):", SECRET_PARAMS),
     _py("jobs/reuse", "another secret is another input", "revealed(self._job.params, self._job.secret_params)", "self._job.params", HIDDEN),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, create_model
+from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr, create_model
 
 from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.context import JobContext
@@ -47,7 +47,9 @@ GIVEN = {
     "place": "there",
 }  # fmt: skip
 STARS = "*" * 10
-SHOWN: dict[str, Any] = {"token": STARS, "key": STARS, "logins": [{"user": "u", "password": STARS}], "box": {"pin": STARS}, "place": "there"}
+SHOWN: dict[str, Any] = {
+    "token": STARS, "key": STARS, "logins": [{"user": "u", "password": STARS}], "box": {"pin": STARS}, "place": "there",
+}  # fmt: skip
 JOBS = "/pipeline/jobs"
 
 
@@ -154,6 +156,17 @@ def test_a_schedule_that_gets_another_pipeline_shows_that_nothing_of_the_first(c
     changed = client.patch(path, json={"job": {"pipeline": "plain", "params": {"token": STARS, "other": "x"}}})
     assert (changed.status_code, changed.get_json()["job"]["params"]) == (200, {"token": STARS, "other": STARS})
     assert "hunter" not in json.dumps(world.store.record("schedule", made["schedule_id"]))
+
+
+def test_a_schedule_has_what_was_given_and_no_default_of_the_day_it_was_made(client: FlaskClient, world: World, deploys: Deploys) -> None:
+    template = {"pipeline": "deploy", "params": {"token": "hunter-token"}}
+    made = posted(client, "/pipeline/schedules", {"cron": "0 3 * * *", "job": template})
+    assert made["job"]["params"] == {"token": STARS}
+    model = create_model("Aliased", token=(SecretStr, ...), user=(str, Field("nobody", alias="userName")))
+    world.cell.pipelines.register(Pipeline("aliased", (Stage("a", lambda context: None),), model, needs_url=False))
+    template = {"pipeline": "aliased", "params": {"token": "hunter-token", "userName": "me"}}
+    refused = client.post("/pipeline/schedules", json={"cron": "0 3 * * *", "job": template})
+    assert (refused.status_code, refused.get_json()["field"]) == (422, "job.params"), "its jobs would be nobody's"
 
 
 def test_jobs_of_batches_and_workflows_have_it(client: FlaskClient, deploys: Deploys) -> None:
