@@ -53,7 +53,6 @@ from pipeline_jobs.jobs.workdir import NoReporter, Workdir, context_of, workdir_
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.runlog import capture
-from pipeline_jobs.runlog.secret_params import revealed
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.stage import Hop, Parked, PartsLost, RetryPolicy, Split, Stage, TooManyParked
 from pipeline_jobs.states import JobStatus
@@ -192,9 +191,8 @@ class _Attempt:
             self._retry = pipeline.retry
             workdir = workdir_of(self._settings, job)
             judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
-            secrets = pipeline.secrets(revealed(job.params, job.secret_params))
             with (
-                Workdir(workdir), kept_log(self._store, self._artifacts, job, secrets) as kept,
+                Workdir(workdir), kept_log(self._store, self._artifacts, job, pipeline.secrets(job.params)) as kept,
                 Run(self._progress, job.job_id, job.fence, kept.looking(judge.look)) as run,
             ):  # fmt: skip
                 publish = refuse_to_publish if job.part else self._files.publish
@@ -277,6 +275,8 @@ class _Attempt:
     def _fail(self, error: PipelineJobsError, context: JobContext | None) -> Outcome:
         job = self._job
         detail = ErrorDetail.of(error, context.stage if context else None)
+        if context and job.secret_params:
+            detail = replace(detail, message=context.run_log.masked(detail.message))
         if self._runs_again(error):
             delay = self._retry.delay(job.attempt, error)
             if self._keeper:

@@ -148,7 +148,8 @@ def _tried(stage: Stage, context: JobContext, judge: Judge | None) -> dict[str, 
                 judge.judge(error)
             logger.warning("a stage will be tried again", stage=stage.name, attempt=attempt, code=error.code, error=error.message)
             attempt += 1
-            context.progress(0.0, f"try {attempt} of {policy.max_attempts} after {error.code}: {error.message}"[:MAX_ERROR])
+            what = context.run_log.masked(error.message)
+            context.progress(0.0, f"try {attempt} of {policy.max_attempts} after {error.code}: {what}"[:MAX_ERROR])
             _pause(policy.delay(attempt - 1, error), context)
 
 
@@ -206,7 +207,8 @@ def _degraded(
     logger.warning("a stage failed, the job goes on without it", stage=stage.name, code=what.code, error=str(what), exc_info=unexpected)
     if unexpected:
         capture.add_traceback(context.run_log)
-    return {**stage.instead, DEGRADED: [stage.name], WARNINGS: [f"{what.code}: {what.message} (stage {stage.name})"]}
+    warning = f"{what.code}: {context.run_log.masked(what.message)} (stage {stage.name})"
+    return {**stage.instead, DEGRADED: [stage.name], WARNINGS: [warning]}
 
 
 def _warn(stage: Stage, context: JobContext, data: dict[str, Any]) -> str | None:

@@ -37,7 +37,8 @@ class Mask:
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         """:param values: secrets, each masked as it is, as a URL, JSON and Python have it, and line by line: so it is printed."""
-        whole = {value for value in values if len(value) >= SHORTEST}
+        # Asterisks stand for a secret that is kept apart, and are none.
+        whole = {value for value in values if len(value) >= SHORTEST and value.strip("*")}
         lines = {line.strip() for value in whole for line in value.splitlines()[:MOST_LINES]}
         known = whole | {line for line in lines if len(line) >= SHORTEST_LINE}
         known |= {form for value in whole for form in (quote(value, safe=""), json.dumps(value)[1:-1], repr(value)[1:-1])}

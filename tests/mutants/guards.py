@@ -1299,6 +1299,7 @@ GUARDS = (
     _py("web/ui/story", "a command shows no secret", ", params=job.params), NewJob()", "), NewJob()", HIDDEN),
     _py("web/ui/submit", "asterisks are no parameter", "if name not in hidden}", "}", HIDDEN),
     _lua("lib/outbox", "what is hidden is in no copy", "  redis.call('HDEL', snapshot, 'secret_params')\n", "", HIDDEN),
+    _py("jobs/executor", "no error shows what is hidden", "if context and job.secret_params:", "if False:", HIDDEN),
     _py("jobs/log_keeper", "what is hidden is masked in the log", ", *texts_of(job.secret_params)]", "]", HIDDEN),
     _py("schedules/schedule", "a schedule shows no secret", '        del shown["secret_params"]\n', "", HIDDEN),
     _py("jobs/folder_marks", "a text that looks like the mark", "piece.replace(_WORD, _WORD + _OWN)", "piece", FOLDER_MARKS),

@@ -116,11 +116,13 @@ def test_a_stage_has_it_and_whoever_sees_the_job_has_asterisks(client: FlaskClie
     assert STARS not in browser.get(f"/submit?like={record.job_id}").text, "asterisks are no parameter of another job"
 
 
-def test_what_a_stage_says_of_it_in_a_failure_is_masked_in_the_log(client: FlaskClient, deploys: Deploys) -> None:
+def test_what_a_stage_says_of_it_in_a_failure_is_masked_in_the_log_and_in_the_error(client: FlaskClient, deploys: Deploys) -> None:
     deploys.fails = True
     job = posted(client, JOBS, {"pipeline": "deploy", "params": GIVEN})
-    assert deploys.run(job["job_id"]).status is JobStatus.FAILED
-    assert "hunter" not in client.get(f"{JOBS}/{job['job_id']}/logs").text
+    failed = deploys.run(job["job_id"])
+    assert (failed.status, failed.error) == (JobStatus.FAILED, "RuntimeError: ***")
+    for own in ("", "/logs", "/events"):
+        assert "hunter" not in client.get(f"{JOBS}/{job['job_id']}{own}").text
 
 
 def test_a_retry_has_it_too_also_one_that_sends_back_what_it_was_shown(client: FlaskClient, world: World, deploys: Deploys) -> None:
