@@ -94,7 +94,11 @@ def _look(shown: Any, values: Any, way: tuple[str | int, ...], found: list[dict[
             found.append({"at": [*way], "shown": shown, "value": value})
         return
     if isinstance(values, Mapping) and isinstance(shown, Mapping):
+        # By their places: JSON may write a name otherwise.
         inside: Iterable[Any] = zip(shown.items(), values.values(), strict=False)
+        if len(shown) != len(values):
+            # The model has a serializer for JSON, which leaves some out.
+            inside = [((name, shown[name]), value) for name, value in values.items() if name in shown]
     elif isinstance(values, Collection) and isinstance(shown, list):
         inside = zip(enumerate(shown), values, strict=False)
     else:

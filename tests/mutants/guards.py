@@ -1291,6 +1291,7 @@ GUARDS = (
         SECRET_PARAMS,
     ),
     _py("pipelines", "what is hidden has a limit", "if size_of(hidden) > MAX_HIDDEN:", "if False:", SECRET_PARAMS),
+    _py("runlog/secret_params", "a secret has its own name", "if len(shown) != len(values):", "if False:", SECRET_PARAMS),
     _py("runlog/secret_params", "a list is as it was shown", "now[: len(was)] != was and", "False and", SECRET_PARAMS),
     _py("schedules/scheduler", "a slot has the params that were checked", ", kept) != (params, hidden):", ", kept) == ():", HIDDEN),
     _py("schedules/scheduler", "another pipeline has its own secrets", "if job.pipeline != known.template.pipeline:", "if False:", HIDDEN),

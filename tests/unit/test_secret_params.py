@@ -7,7 +7,17 @@ from datetime import date
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, Secret, SecretBytes, SecretStr, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+)
 from pydantic.config import JsonDict
 
 from pipeline_jobs.exceptions import InvalidInput
@@ -143,6 +153,23 @@ def test_each_type_that_hides_is_seen_where_there_is_no_other(kind: Any, value: 
     pipeline = Pipeline("p", (Stage("a", lambda context: None),), model, needs_url=False)
     assert pipeline.check_params({"one": value}) == {"one": value}
     assert "s3cret" not in str(pipeline.stored_params({"one": value})["params"])
+
+
+class Short(BaseModel):
+    note: str | None = None
+    token: SecretStr
+    host: str
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _short(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in whole(self).items() if value is not None}
+
+
+def test_what_a_serializer_for_json_leaves_out_puts_no_secret_in_another_place() -> None:
+    pipeline = Pipeline("p", (Stage("a", lambda context: None),), Short, needs_url=False)
+    sent = {"token": "s3cret", "host": "h"}
+    assert pipeline.stored_params(sent)["params"] == {"token": STARS, "host": "h"}
+    assert pipeline.check_params(sent) == sent
 
 
 def test_each_of_them_is_looked_for_in_logs() -> None:
