@@ -128,6 +128,9 @@ class Pipeline:
             first = error.errors(include_url=False)[0]
             path = ".".join(["params", *map(str, first["loc"])])
             raise InvalidInput(f"{path}: {first['msg'].removeprefix('Value error, ')}", field=path) from None
+        except ValueError:
+            # Its own words may have a part of a secret.
+            raise InvalidInput("params: what the pipeline makes of them cannot be written as JSON", field="params") from None
         if size_of(hidden) > MAX_HIDDEN:
             raise InvalidInput(f"params: what is hidden, and where, takes more than {MAX_HIDDEN} characters", field="params")
         return {"params": shown, "secret_params": tuple(hidden)}

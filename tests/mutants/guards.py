@@ -1290,6 +1290,7 @@ GUARDS = (
         "if place is not None:",
         SECRET_PARAMS,
     ),
+    _py("pipelines", "a secret that is no text is refused", "        except ValueError:\n", "        except TypeError:\n", SECRET_PARAMS),
     _py("pipelines", "what is hidden has a limit", "if size_of(hidden) > MAX_HIDDEN:", "if False:", SECRET_PARAMS),
     _py("runlog/secret_params", "a secret has its own name", "if len(shown) != len(values):", "if False:", SECRET_PARAMS),
     _py("runlog/secret_params", "a list is as it was shown", "now[: len(was)] != was and", "False and", SECRET_PARAMS),

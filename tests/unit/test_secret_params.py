@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     Secret,
@@ -170,6 +171,14 @@ def test_what_a_serializer_for_json_leaves_out_puts_no_secret_in_another_place()
     sent = {"token": "s3cret", "host": "h"}
     assert pipeline.stored_params(sent)["params"] == {"token": STARS, "host": "h"}
     assert pipeline.check_params(sent) == sent
+
+
+def test_a_secret_that_is_no_text_is_refused_and_not_said() -> None:
+    model = create_model("Encoded", key=(Annotated[SecretBytes, BeforeValidator(bytes.fromhex)], ...))
+    pipeline = Pipeline("p", (Stage("a", lambda context: None),), model, needs_url=False)
+    with pytest.raises(InvalidInput) as refused:
+        pipeline.stored_params({"key": "fffe"})
+    assert (refused.value.field, "ff" in refused.value.message) == ("params", False)
 
 
 def test_each_of_them_is_looked_for_in_logs() -> None:
