@@ -131,7 +131,7 @@ class Pipeline:
         except ValueError:
             # Its own words may have a part of a secret.
             raise InvalidInput("params: what the pipeline makes of them cannot be written as JSON", field="params") from None
-        if size_of(hidden) > MAX_HIDDEN:
+        if hidden and size_of(hidden) > MAX_HIDDEN:
             raise InvalidInput(f"params: what is hidden, and where, takes more than {MAX_HIDDEN} characters", field="params")
         return {"params": shown, "secret_params": tuple(hidden)}
 

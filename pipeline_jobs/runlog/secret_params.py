@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from enum import Enum
+from functools import lru_cache
 from itertools import takewhile
-from typing import Annotated, Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from pydantic import BaseModel, JsonValue, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -23,6 +26,8 @@ from pipeline_jobs.exceptions import InvalidInput
 _HIDING = (Secret, SecretStr, SecretBytes)
 #: What hides nothing, and has nothing in it that does.
 _PLAIN = frozenset({str, int, float, bool, type(None)})
+#: Their values are of the types in their brackets.
+_HOLDING = frozenset({Union, UnionType, list, tuple, dict, set, frozenset, Sequence, Mapping})
 #: In the place of a value all of which is secret.
 _GONE = object()
 #: Most that may be hidden in the parameters of a job, in characters: values, asterisks, and the ways there, which many may have in common.
@@ -32,8 +37,24 @@ MAX_HIDDEN = 65_536
 def dumped(params: BaseModel) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """As JSON values, with asterisks for what pydantic hides; and that: `{"at": the way there, "shown": "***", "value": JSON}` each."""
     shown, found = params.model_dump(mode="json"), list[dict[str, Any]]()
-    _look(shown, params.model_dump(), (), found)
+    if may_hide(type(params)):
+        _look(shown, params.model_dump(), (), found)
     return shown, found
+
+
+@lru_cache(maxsize=256)
+def may_hide(model: type[BaseModel]) -> bool:
+    """Its values may have something in them that pydantic hides. False: they are texts, numbers and the like; most models are such."""
+    return model.model_config.get("extra") == "allow" or not all(_is_plain(info.annotation) for info in model.model_fields.values())
+
+
+def _is_plain(annotation: Any) -> bool:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is None:
+        return annotation in _PLAIN or annotation is JsonValue or (isinstance(annotation, type) and issubclass(annotation, Enum))
+    if origin is Annotated:
+        return _is_plain(inner[0])
+    return origin is Literal or (origin in _HOLDING and all(one is Ellipsis or _is_plain(one) for one in inner))
 
 
 def revealed(shown: Mapping[str, Any], hidden: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

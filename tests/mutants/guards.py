@@ -1291,7 +1291,7 @@ GUARDS = (
         SECRET_PARAMS,
     ),
     _py("pipelines", "a secret that is no text is refused", "        except ValueError:\n", "        except TypeError:\n", SECRET_PARAMS),
-    _py("pipelines", "what is hidden has a limit", "if size_of(hidden) > MAX_HIDDEN:", "if False:", SECRET_PARAMS),
+    _py("pipelines", "what is hidden has a limit", "if hidden and size_of(hidden) > MAX_HIDDEN:", "if False:", SECRET_PARAMS),
     _py("runlog/secret_params", "a secret has its own name", "if len(shown) != len(values):", "if False:", SECRET_PARAMS),
     _py("runlog/secret_params", "a list is as it was shown", "now[: len(was)] != was and", "False and", SECRET_PARAMS),
     _py("schedules/scheduler", "a slot has the params that were checked", ", kept) != (params, hidden):", ", kept) == ():", HIDDEN),
@@ -1300,7 +1300,9 @@ GUARDS = (
     _py("jobs/reuse", "another secret is another input", "revealed(self._job.params, self._job.secret_params)", "self._job.params", HIDDEN),
     _py("web/ui/story", "a command shows no secret", ", params=job.params), NewJob()", "), NewJob()", HIDDEN),
     _py("web/ui/submit", "asterisks are no parameter", "if name not in hidden}", "}", HIDDEN),
-    _lua("lib/outbox", "what is hidden is in no copy", "  redis.call('HDEL', snapshot, 'secret_params')\n", "", HIDDEN),
+    _lua(
+        "lib/outbox", "what is hidden is in no copy", "      redis.call('HDEL', K.webhook_event(event_id), 'secret_params')\n", "", HIDDEN
+    ),
     _py("jobs/executor", "no error shows what is hidden", "if context and job.secret_params:", "if False:", HIDDEN),
     _py("jobs/log_keeper", "what is hidden is masked in the log", ", *texts_of(job.secret_params)]", "]", HIDDEN),
     _py("schedules/schedule", "a schedule shows no secret", '        del shown["secret_params"]\n', "", HIDDEN),
@@ -1902,7 +1904,7 @@ GUARDS = (
     _no_oom_flag("delete"),
     # -- webhooks
     _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to, number)\n", "", WEBHOOKS),
-    _lua("lib/outbox", "a copy of the record", "if key then redis.call('COPY', key, snapshot) end", "", WEBHOOKS),
+    _lua("lib/outbox", "a copy of the record", "redis.call('COPY', key, snapshot)", "", WEBHOOKS),
     _lua(
         "lib/outbox", "a disabled endpoint is told nothing", "if endpoint[1] and endpoint[3] == '1' then", "if endpoint[1] then", WEBHOOKS
     ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any
+from enum import Enum
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import (
@@ -12,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     Secret,
     SecretBytes,
     SecretStr,
@@ -23,7 +25,7 @@ from pydantic.config import JsonDict
 
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.pipelines import Pipeline, Stage
-from pipeline_jobs.runlog.secret_params import MAX_HIDDEN, revealed, sent_back
+from pipeline_jobs.runlog.secret_params import MAX_HIDDEN, dumped, may_hide, revealed, sent_back
 
 SECRET: JsonDict = {"format": "password"}
 
@@ -218,3 +220,42 @@ def test_asterisks_of_a_list_are_replaced_only_where_it_begins_as_it_was_shown()
         with pytest.raises(InvalidInput) as refused:
             sent(changed)
         assert refused.value.field == "params.logins.x"
+
+
+class Shade(Enum):
+    LIGHT = "light"
+
+
+class Plain(BaseModel):
+    text: str = ""
+    count: Annotated[int, Field(ge=0)] | None = None
+    shade: Shade | Literal["none"] = "none"
+    rows: list[dict[str, tuple[float, ...]]] = []
+    echo: JsonValue = None
+
+
+class Deep(BaseModel):
+    rows: list[dict[str, tuple[SecretStr, ...]]] = []
+
+
+class Open(BaseModel, extra="allow"):
+    text: str = ""
+
+
+class Outer(BaseModel):
+    inner: Deep = Deep()
+
+
+class Anything(BaseModel):
+    value: Any = None
+
+
+@pytest.mark.parametrize(("model", "may"), [(Plain, False), (Deep, True), (Open, True), (Outer, True), (Anything, True)])
+def test_only_models_of_plain_values_are_not_looked_through(model: type[BaseModel], may: bool) -> None:
+    assert may_hide(model) is may
+
+
+def test_a_secret_anywhere_is_found() -> None:
+    assert dumped(Deep(rows=[{"a": (SecretStr("one"), SecretStr("two"))}]))[1] == [
+        {"at": ["rows", 0, "a", number], "shown": "**********", "value": value} for number, value in enumerate(("one", "two"))
+    ]

@@ -154,9 +154,11 @@ local function outbox(event)
   local snapshot, owed = K.webhook_event(event_id), 0
   if redis.call('EXISTS', K.webhook_event(event_id)) == 0 then
     local key = event.source
-    if key then redis.call('COPY', key, snapshot) end
-    -- No payload has them, and the copy may outlive the record.
-    redis.call('HDEL', snapshot, 'secret_params')
+    if key then
+      redis.call('COPY', key, snapshot)
+      -- No payload has them, and the copy may outlive the record.
+      redis.call('HDEL', K.webhook_event(event_id), 'secret_params')
+    end
     owed = 300 + (event.bytes or 0)
     redis.call('HSET', K.webhook_event(event_id), 'webhook_type', event.type, 'webhook_at', int(NOW), 'store_bytes', int(owed),
       unpack(event.fields or {}))
