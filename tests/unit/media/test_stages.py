@@ -100,7 +100,7 @@ def test_the_child_has_neither_our_memory_nor_our_environment(
     environment = the_child().environ()
     assert set(environment) <= {
         "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "HOME", "TMPDIR", "PATH", "LANG", "LC_CTYPE", "HF_HOME", "HF_HUB_OFFLINE",
-        "ORT_DISABLE_TELEMETRY", "MOONSHINE_ORT_SINGLE_THREAD", *stages.ENVIRONMENT,
+        "ORT_DISABLE_TELEMETRY", "PYDANTIC_DISABLE_PLUGINS", "MOONSHINE_ORT_SINGLE_THREAD", *stages.ENVIRONMENT,
     }  # fmt: skip
     assert environment["ORT_DISABLE_TELEMETRY"] == "1", "it would tell Microsoft where it runs"
     child = the_child()
