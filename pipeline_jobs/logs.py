@@ -25,10 +25,6 @@ OURS = logging.getLogger("pipeline_jobs")
 
 #: What ends a line, or moves the cursor, with what stands for it. A new line has its margin.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(10), *range(11, 32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
-#: The same for a text that may have tabs: they move nothing but the cursor forward. And what turns the direction of the text around it.
-_HARMFUL = {code: said for code, said in _CONTROLS.items() if code != 9} | {
-    code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
 #: How often a line is written that says that something failed and is tried again, in seconds, and how many of their causes are known.
 SELDOM_SECONDS, MAX_CAUSES = 60.0, 1000
 _SHARED: list[Processor] = [
@@ -84,11 +80,6 @@ def take_over(level: int = logging.INFO, handler: logging.Handler | None = None)
 def formatter(form: str) -> logging.Formatter:
     """:param form: `console` or `json`."""
     return ProcessorFormatter(foreign_pre_chain=_SHARED, processors=[_about, ProcessorFormatter.remove_processors_meta, *_FORMS[form]])
-
-
-def harmless(text: str) -> str:
-    """A text of anybody's that a terminal may show: what would move its cursor or hide something is written out. It may have new lines."""
-    return text if text.isprintable() else text.translate(_HARMFUL).encode("utf-8", "backslashreplace").decode()
 
 
 def within_limits(record: logging.LogRecord) -> bool:

@@ -14,7 +14,7 @@ from pipeline_jobs.cli.job_commands import check_one_or_many, filters
 from pipeline_jobs.exceptions import StoreUnavailable, TryLater
 from pipeline_jobs.jobs.bulk_ended import STATUSES, BulkAction, NotDone, each_ended
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.logs import harmless
+from pipeline_jobs.runlog.lines import harmless
 
 #: What is said of a count that has ended before all jobs were looked at.
 _MORE = "There may be more: a count ends after some thousand jobs. With narrower filters it reaches all."

@@ -10,8 +10,8 @@ import click
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import json_option, print_json, with_cell
 from pipeline_jobs.job import Job, rfc3339
-from pipeline_jobs.logs import harmless
 from pipeline_jobs.operation.waits import frees, reason
+from pipeline_jobs.runlog.lines import harmless
 from pipeline_jobs.states import JobStatus, Reason
 
 #: What an operator does about it, where that is not the limit or the time itself.

@@ -13,13 +13,13 @@ from pipeline_jobs.access import audit
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import json_option, print_json, print_list, print_table, user, with_cell
 from pipeline_jobs.job import Job, dumps
-from pipeline_jobs.logs import harmless
 from pipeline_jobs.operation import conditions
 from pipeline_jobs.operation.conditions import Seen
 from pipeline_jobs.operation.effective import drifting, effective
 from pipeline_jobs.operation.roll import Row, roll
 from pipeline_jobs.operation.watch import Watch
 from pipeline_jobs.pools.pool_names import DEFAULT_NAME
+from pipeline_jobs.runlog.lines import harmless
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import load
 

@@ -19,6 +19,10 @@ from pipeline_jobs.records import rfc3339
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR, "CRITICAL": logging.CRITICAL}
 #: The logger of a line that stands for those that are missing.
 MISSING = "pipeline_jobs.runlog"
+#: What moves the cursor of a terminal or hides something, but tabs and new lines, and what turns the direction of the text around it.
+_HARMFUL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))} | {
+    code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+}
 
 
 def level_name(level: int) -> str:
@@ -113,3 +117,8 @@ def wanted(lines: Iterable[Line], attempt: int | None, level: int) -> Iterator[L
 def merged(*parts: Sequence[Line]) -> list[Line]:
     """Lines that several places have, each once, in order."""
     return [line for _, line in sorted({line.number: line for part in parts for line in part}.items())]
+
+
+def harmless(text: str) -> str:
+    """A text of anybody's that a terminal may show: what would move its cursor or hide something is written out. It may have new lines."""
+    return text if text.isprintable() else text.translate(_HARMFUL).encode("utf-8", "backslashreplace").decode()

@@ -14,8 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from pipeline_jobs.logs import harmless
-from pipeline_jobs.runlog.lines import Line, level_name, write
+from pipeline_jobs.runlog.lines import Line, harmless, level_name, write
 from pipeline_jobs.runlog.masking import Mask, Masks
 
 #: Longest message of a line, in bytes of UTF-8, and longest name of a logger.
