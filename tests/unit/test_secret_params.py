@@ -234,7 +234,7 @@ class Plain(BaseModel):
     echo: JsonValue = None
 
 
-class Deep(BaseModel):
+class Nested(BaseModel):
     rows: list[dict[str, tuple[SecretStr, ...]]] = []
 
 
@@ -243,19 +243,19 @@ class Open(BaseModel, extra="allow"):
 
 
 class Outer(BaseModel):
-    inner: Deep = Deep()
+    inner: Nested = Nested()
 
 
 class Anything(BaseModel):
     value: Any = None
 
 
-@pytest.mark.parametrize(("model", "may"), [(Plain, False), (Deep, True), (Open, True), (Outer, True), (Anything, True)])
+@pytest.mark.parametrize(("model", "may"), [(Plain, False), (Nested, True), (Open, True), (Outer, True), (Anything, True)])
 def test_only_models_of_plain_values_are_not_looked_through(model: type[BaseModel], may: bool) -> None:
     assert may_hide(model) is may
 
 
 def test_a_secret_anywhere_is_found() -> None:
-    assert dumped(Deep(rows=[{"a": (SecretStr("one"), SecretStr("two"))}]))[1] == [
+    assert dumped(Nested(rows=[{"a": (SecretStr("one"), SecretStr("two"))}]))[1] == [
         {"at": ["rows", 0, "a", number], "shown": "**********", "value": value} for number, value in enumerate(("one", "two"))
     ]
