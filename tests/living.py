@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -44,6 +45,15 @@ def lives(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return bool(process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     return False
+
+
+def stands_still(pid: int) -> bool:
+    """Whether a SIGSTOP has reached all of its threads: sent to a busy machine, it takes a while."""
+    return all(_state(task) == "T" for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def _state(task: Path) -> str:
+    return task.joinpath("stat").read_text().rpartition(")")[2].split()[0]
 
 
 def group_lives(number: int) -> bool:

@@ -109,8 +109,8 @@ def test_a_run_that_slept_while_its_job_was_ended_leaves_no_file(bench: Bench, p
     def sleeps(context: JobContext) -> None:
         if ended == "cancelled":
             cell.client.cancel(context.job_id)
-        cell.let_leases_end()
-        cell.store.rescue()
+        # The watch of the run renews its lease as it asks, which may be between the two.
+        until(lambda: cell.let_leases_end() or cell.store.rescue(), "the run to be taken away")
         if ended == "deleted":
             cell.client.delete(context.job_id)
         # What was there is thrown away, before it wakes up.

@@ -17,6 +17,7 @@ from pipeline_jobs.store.store import Store
 from tests.integration.conftest import Cell
 from tests.integration.part_world import Parted
 from tests.integration.recount import differences
+from tests.waiting import until
 
 #: What a run asks of the store, but for what its watching thread does.
 SCRIPTS = frozenset({"claim", "stage_parts", "keep_outputs", "output_stored", "split", "finish"})
@@ -125,8 +126,7 @@ def test_a_run_that_has_lost_its_part_gives_nothing(jobs: Cell, tmp_path: Path) 
     parted.run_next()
 
     def lost(context: object) -> None:
-        jobs.let_leases_end()
-        jobs.store.rescue()
+        until(lambda: jobs.let_leases_end() or jobs.store.rescue(), "the run to be taken away")
 
     parted.meanwhile["part 0"] = lost
     outcome = parted.run_next()

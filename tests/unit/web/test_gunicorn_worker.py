@@ -25,6 +25,7 @@ from pipeline_jobs.web import gunicorn_conf
 from pipeline_jobs.web.server import balance, gunicorn_worker
 from pipeline_jobs.web.server.gunicorn_worker import Worker
 from pipeline_jobs.web.server.slow import rests
+from tests.living import stands_still
 from tests.stack import free_port
 from tests.waiting import until
 
@@ -202,9 +203,10 @@ def test_a_worker_that_is_told_twice_that_it_stops_closes_its_listener_once() ->
 
 @contextmanager
 def stopped(process: int) -> Iterator[None]:
-    """It stands still meanwhile."""
+    """It stands still meanwhile. Where it had no processor since, it would take a later SIGTERM first, which has the lower number."""
     os.kill(process, signal.SIGSTOP)
     try:
+        until(lambda: stands_still(process), "the process to stand still")
         yield
     finally:
         os.kill(process, signal.SIGCONT)
