@@ -113,6 +113,11 @@ class Runner(Reader):
             self._send(self._publish, getattr(reply, "hints", ()))
         return reply
 
+    def prepare(self, *names: str) -> None:
+        """Make these scripts, so that processes that are forked from this one need not."""
+        for name in names:
+            self._call_of(name)
+
     def record_and_run(self, key: Sequence[str], script: str, /, **arguments: Any) -> tuple[dict[str, str], Any]:
         """A hash (by the parts of its key) and the reply of a script that only reads, in one round trip."""
         self.before_script()
@@ -152,7 +157,10 @@ class Runner(Reader):
     def _call_of(self, script: str) -> _Call:
         """Made when it is first asked for: a process uses few of them."""
         contract = scripts.contract(script)
-        stored = Stored(self.client.register_script(scripts.source(script, self._template)), scripts.function(script, self._template))
+        stored = Stored(
+            scripts.function(script, self._template),
+            lambda: self.client.register_script(scripts.source(script, self._template)),
+        )
         call = _Call(stored, contract, tuple(value for group in contract.groups for value in self._groups[group]))
         self._calls[script] = call
         return call

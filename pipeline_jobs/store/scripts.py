@@ -100,8 +100,9 @@ def places() -> dict[str, Traversable]:
     return {file.name.removesuffix(".lua"): file for file in sorted(found, key=lambda file: file.name)}
 
 
+@cache
 def _texts(name: str) -> tuple[str, list[str], str]:
-    """Its `#!lua` line, the definitions that it may refer to, and its body."""
+    """Its `#!lua` line, the definitions that it refers to, and its body."""
     declared = contract(name)
     shebang, _, body = places()[name].read_text("utf-8").partition("\n")
     shared = [declared.groups_text(), *_library()]
@@ -111,11 +112,12 @@ def _texts(name: str) -> tuple[str, list[str], str]:
     if "once" in declared.groups:
         body = f"return once(function()\n{body}end)\n"
     # A name that nothing defines would be found out by the first call that comes to it.
-    words = {word for definition in _needed(shared, body) for word in _WORD.findall(definition)} | set(_WORD.findall(body))
+    definitions = _needed(shared, body)
+    words = {word for definition in definitions for word in _WORD.findall(definition)} | set(_WORD.findall(body))
     needed = {group for group, names in (*GROUPS.items(), ("admits", ("TEMPLATE",))) if words.intersection(names)}
     if needed != set(declared.groups):
         raise ValueError(f"{name}: its header must declare of the groups: {sorted(needed)}")
-    return shebang, shared, body
+    return shebang, definitions, body
 
 
 @cache

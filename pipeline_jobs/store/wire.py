@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import redis
@@ -26,12 +26,16 @@ REFUSED_SECONDS = 60.0
 _REFUSAL = re.compile(r"^(ERR )?(Function not found|unknown command .FCALL)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
 class Stored:
     """A script in its two forms (`store/scripts.py`)."""
 
-    script: Script
-    function: Function
+    def __init__(self, function: Function, script: Callable[[], Script]) -> None:
+        """:param script: makes that form, which most processes never need: in a cold process that takes 5 ms."""
+        self.function, self._script = function, script
+
+    @cached_property
+    def script(self) -> Script:
+        return self._script()
 
 
 class _Own(threading.local):

@@ -1,18 +1,17 @@
-"""What a worker does as it starts: its name, its default limits; and each pool child: die with its parent, be interruptible, stop well."""
+"""What a worker does as it starts: its name, its default limits; and each pool child: have limits, be interruptible, stop well."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import resource
 import secrets
-import signal
 import sys
 from typing import Any
 
 import structlog
 from billiard import current_process
-from billiard.util import set_pdeathsig
 from celery import current_app
 from celery.apps.worker import Worker as CommandWorker
 from celery.concurrency import get_implementation
@@ -74,10 +73,19 @@ def name_worker(sender: Any, **_: Any) -> None:
     if sender.app.amqp.queues[JOBS_QUEUE].no_ack and (ticks := sender.app.amqp.queues.consume_from.get(MAINTENANCE_QUEUE)):
         # As for jobs: a full server kills a worker at its write to `unacked`. A tick that is lost is made up for by the next one.
         ticks.no_ack = True
+    _load_for_children(cell)
     options = sender.options
     if takes_jobs(sender.app) and not options.get("autoscale") and not options.get("concurrency"):
         # There is no Celery setting for the limits of autoscale; this is where the flag's value would be.
         options["autoscale"] = [most_slots(cell.settings, sender.app.serves), 1]
+
+
+def _load_for_children(cell: Cell) -> None:
+    """What each child needs for its first job, which waits for it: the scripts of a run, and what billiard loads as it sees to it that no
+    child outlives its worker."""
+    cell.store.prepare("claim", "progress", "keep_outputs", "finish")
+    if "cffi" in sys.modules:
+        importlib.import_module("cffi.cparser")
 
 
 def most_slots(settings: Settings, pool: str) -> int:
@@ -137,8 +145,7 @@ def _refuse_other_queues(cell: Cell) -> None:
 
 
 def child_started(sender: Any = None, **_: Any) -> None:
-    """`worker_process_init`: no child outlives its worker or takes all memory, a cancel can reach a stage, webhooks are sent."""
-    set_pdeathsig(signal.SIGKILL)
+    """`worker_process_init`: no child takes all memory, a cancel can reach a stage, webhooks are sent."""
     _be_nice()
     limit = current_app.cell.settings.job_memory_bytes
     if limit and sys.platform == "linux":

@@ -109,14 +109,17 @@ def tired_scripts(commands: int = 60) -> Iterator[None]:
         texts = [text.replace(bound, less) for text in texts]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scripts, "_library", lambda: texts)
-        scripts.source.cache_clear()
-        scripts.function.cache_clear()
+        _forget_scripts()
         try:
             yield
         finally:
             patch.undo()
-            scripts.source.cache_clear()
-            scripts.function.cache_clear()
+            _forget_scripts()
+
+
+def _forget_scripts() -> None:
+    for made in (scripts._texts, scripts.source, scripts.function):
+        made.cache_clear()
 
 
 #: Threads of ours that ask the server again and again until they are told to end.

@@ -22,6 +22,7 @@ from pipeline_jobs.pipelines import NoParams, Pipeline, Registry, Stage
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, current_tenant
+from pipeline_jobs.worker.start import _load_for_children
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 from tests.waiting import until
@@ -137,6 +138,14 @@ def test_the_stages_run_in_order_for_their_tenant_and_hand_on_what_they_give(ben
     assert job.result == outcome.result == {"success": True, "data": {"n": 2, "stage": "s1"}}
     assert not list(bench.cell.settings.work_dir.iterdir())
     assert current_tenant() is None
+
+
+def test_a_child_makes_no_script_for_its_first_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job waits meanwhile: a worker makes them before it forks."""
+    job = bench.dispatched(lambda context: context.progress(50, "half"), lambda context: {"n": 1})
+    _load_for_children(bench.cell.cell)
+    monkeypatch.setattr(Store, "_call_of", lambda store, name: pytest.fail(f"{name} was not made before"))
+    assert bench.executor.run(job.job_id, job.fence, "w1").ending is Ending.COMPLETED
 
 
 def test_a_run_that_asks_for_no_folder_makes_none(bench: Bench) -> None:

@@ -32,8 +32,8 @@ BODY = "note(ARGV[1])\nif ARGV[2] then note(ARGV[2]) end\nreturn {KEYS[1], ARGV[
 
 def stored(client: redis.Redis) -> Stored:
     """A script with a state of its own in each call."""
-    script = client.register_script(compose("#!lua", [SHARED], BODY))
-    return Stored(script, compose_function("test", "#!lua flags=allow-oom", [SHARED], BODY))
+    function = compose_function("test", "#!lua flags=allow-oom", [SHARED], BODY)
+    return Stored(function, lambda: client.register_script(compose("#!lua", [SHARED], BODY)))
 
 
 def test_a_function_runs_as_the_script_does_and_keeps_nothing_from_one_call_to_the_next(server: Server) -> None:
@@ -65,7 +65,7 @@ def test_a_full_server_takes_no_function_and_runs_the_script(tmp_path: Path) -> 
     try:
         with connect(own.url) as client:
             both, wire = stored(client), Wire(client)
-            both = Stored(client.register_script(compose("#!lua flags=allow-oom", [SHARED], BODY)), both.function)
+            both = Stored(both.function, lambda: client.register_script(compose("#!lua flags=allow-oom", [SHARED], BODY)))
             for most, refused in (("1mb", True), ("0", False)):
                 client.config_set("maxmemory", most)
                 wire._refused_until = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -35,9 +36,11 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 def pool(hub: Hub) -> Iterator[JobPool]:
+    prefork._keep_what_is_loaded.cache_clear()
     pool = JobPool(1, synack=True, threads=False)
     pool.register_with_event_loop(hub)
     yield pool
+    gc.unfreeze()
     for proc in pool._pool:
         if proc._is_alive():
             os.kill(proc.pid, signal.SIGKILL)
@@ -47,6 +50,10 @@ def pool(hub: Hub) -> Iterator[JobPool]:
 def kill(proc: Any) -> None:
     os.kill(proc.pid, signal.SIGKILL)
     proc.join()
+
+
+def test_what_a_worker_has_loaded_is_no_work_for_the_garbage_collector_at_a_fork(pool: JobPool) -> None:
+    assert gc.get_freeze_count() > 10_000
 
 
 def test_the_numbers_of_closed_pipes_are_forgotten(pool: JobPool, hub: Hub) -> None:
