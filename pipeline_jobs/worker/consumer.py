@@ -1,6 +1,6 @@
-"""Celery's consumer with six fixes: a message that outlived its connection is not acknowledged, none ends the worker, a poll that is not
+"""Celery's consumer with seven fixes: a message that outlived its connection is not acknowledged, none ends the worker, a poll that is not
 answered does not keep the worker from its end, a broker that was away is found again soon, a connection that breaks while the worker greets
-the others is made again, and job workers do not wait for each other.
+the others is made again, so is one that finds its queue of commands held by the one before, and job workers do not wait for each other.
 
 Written against Celery 5.7.0 and kombu 5.7.0: look again at every bump (docs/decisions/0008-an-acknowledgement-after-the-end.md).
 """
@@ -12,6 +12,7 @@ from functools import partial
 from queue import Empty
 from typing import Any
 
+from amqp.exceptions import ResourceLocked
 from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
 from celery.utils.threads import bound_open_broker_sockets
@@ -42,8 +43,9 @@ class JobConsumer(Consumer):
         if takes_jobs(kwargs["app"]):
             kwargs["without_mingle"] = True
         super().__init__(*args, **kwargs)
-        # A broken connection has this name where kombu finds it as it sends: mingle does, and the worker would end.
-        self.connection_errors = (*self.conninfo.connection_errors, OperationalError)
+        # A broken connection has this name where kombu finds it as it sends: mingle does, and the worker would end. And nodes of RabbitMQ
+        # may not know yet that the connection of before is gone, whose own the queue of commands is.
+        self.connection_errors = (*self.conninfo.connection_errors, OperationalError, ResourceLocked)
         if hasattr(self.controller, "_process_task"):
             self.controller._process_task = partial(_process, self.controller, self.controller._process_task)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.up.stack import WORKER
 from tests.acceptance.conftest import SHORT_LEASE
 from tests.bodies import MODULE
 from tests.integration.recount import differences
@@ -68,6 +70,19 @@ def test_what_is_submitted_while_rabbitmq_is_away_runs_when_it_is_back(make_stac
     for job_id in before + meanwhile:
         assert stack.until_status(job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=120).status is JobStatus.COMPLETED
     assert differences(stack.client.store) == []
+
+
+def test_a_worker_whose_queue_of_commands_is_still_held_waits_for_it(make_stack: MakeStack, rabbit: Rabbit) -> None:
+    """By its own connection of before, of which other nodes of a cluster do not know yet that it is gone."""
+    stack = make_stack(broker_url_setting=rabbit.url, max_concurrent_jobs=4)
+    with stack.app.connection_for_write() as before:
+        before.channel().queue_declare("jobs@test.celery.pidbox", exclusive=True)
+        process = stack.run("jobs", sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "jobs@test", *WORKER)
+        until(lambda: "RESOURCE_LOCKED" in stack.log("jobs"), "the worker to find its queue held")
+    until(lambda: "jobs@test ready" in stack.log("jobs") or process.poll(), "the worker to have its queue")
+    assert process.poll() is None
+    assert stack.until_status(stack.submit(params={"seconds": 0.1}).job_id, JobStatus.COMPLETED).status is JobStatus.COMPLETED
+    assert stack.control("ping").returncode == 0
 
 
 def test_with_two_classes_of_workers_each_job_finds_one_that_knows_its_pipeline(make_stack: MakeStack, rabbit: Rabbit) -> None:
