@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -102,6 +103,7 @@ class StageLimit:
             raise StageLate
 
 
+@cache
 def _stage_logger() -> Any:
     # Imported here: media's child, which has a logger of its own, starts a fifth sooner without it.
     return importlib.import_module("structlog").get_logger("pipeline_jobs.stage")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 
 from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.tracing.within import Within
 
 DEFAULT_TENANT = "default"
 DEFAULT_WORKSPACE = "main"
@@ -156,14 +157,9 @@ def current_tenant() -> TenantContext | None:
     return _current.get()
 
 
-@contextmanager
-def with_tenant(context: TenantContext) -> Iterator[TenantContext]:
+def with_tenant(context: TenantContext) -> AbstractContextManager[TenantContext]:
     """Run a block for a tenant: `with with_tenant(TenantContext("acme", "main")): ...`
 
     A ContextVar: each thread started inside begins *without* it unless it copies the context.
     """
-    token = _current.set(context)
-    try:
-        yield context
-    finally:
-        _current.reset(token)
+    return Within(_current, context)

@@ -80,8 +80,8 @@ class Executor:
     ) -> None:
         self.parts = store, registry, settings, artifacts
         self._store, self._registry, self._settings, self._artifacts = self.parts
-        #: The pool that this process serves.
-        self.pool = DEFAULT
+        #: The pool that this process serves, and where it has the folders of its runs.
+        self.pool, self.work_dir = DEFAULT, settings.work_dir
         self.uploads, self.drive, self.links = Uploads(store, settings, artifacts), drive, links
         #: Is told how long each stage took: pipeline, stage, `ok` or `error`, seconds.
         self.stage_took: StageTook = untold
@@ -154,7 +154,7 @@ class Executor:
         # No record will ever end these: the next run in process removes them when a job's would have gone.
         store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", max(self._settings.job_ttl_seconds, self._settings.artifact_ttl_seconds))
         files = RunArtifacts(store, _folder(job))
-        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(workdir_of(self._settings, job)) as workdir:
+        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(workdir_of(folder, job)) as workdir:
             context = context_of(job, workdir, self._settings, NoReporter(), files.publish)
             context.fan_out = FanOutHere(pipeline)
             try:
@@ -171,7 +171,7 @@ class _Attempt:
     def __init__(self, job: Job, executor: Executor, worker: str, progress: Progress, seat: Seat) -> None:
         self._job, self._worker, self._progress, self._seat = job, worker, progress, seat
         self._store, self._registry, self._settings, self._artifacts = executor.parts
-        self._took = executor.stage_took
+        self._took, self._work = executor.stage_took, executor.work_dir
         self._open_upload = partial(executor.uploads.open, job.tenant_id, job.workspace_id)
         self._files = RunArtifacts(self._artifacts, _folder(job))
         self._parents = Parents(self._store, self._artifacts, job)
@@ -189,7 +189,7 @@ class _Attempt:
         try:
             pipeline = pipeline_of(self._registry.get(job.pipeline), job)
             self._retry = pipeline.retry
-            workdir = workdir_of(self._settings, job)
+            workdir = workdir_of(self._work, job)
             judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
             with (
                 Workdir(workdir), kept_log(self._store, self._artifacts, job, pipeline.secrets(job.params)) as kept,
@@ -232,7 +232,7 @@ class _Attempt:
         except _Raised as raised:
             return self._fail(raised.error, context)
         ended = self._end(JobStatus.COMPLETED, result=stored, last=last)
-        return replace(ended, result=result.handed_on(stored)) if ended.ending is Ending.COMPLETED else ended
+        return Outcome(Ending.COMPLETED, result.handed_on(stored)) if ended.ending is Ending.COMPLETED else ended
 
     def _keeper_of(self, pipeline: Pipeline, workdir: Path, judge: Judge) -> Keeper:
         if self._job.part:

@@ -169,7 +169,8 @@ def _cannot_open(path: Path) -> str | None:
 def _open_files() -> int:
     """How many files this process has open, on Linux; elsewhere 0."""
     try:
-        return len(os.listdir("/proc/self/fd"))
+        # Since version 6.2 Linux tells their number as the folder's size, for a third of what it takes to list them.
+        return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
     except OSError:
         # None can be opened any more, not even this: as many as there may be.
         return os.sysconf("SC_OPEN_MAX") if os.path.exists("/proc/self/fd") else 0

@@ -62,7 +62,7 @@ class Run:
         self._raised = False
         #: Of the stage that runs: of the context, once there is one.
         self.limit = StageLimit()
-        self._over = threading.Event()
+        self._over = False
         #: Held while the store is asked: no write of a run is on its way when the run has ended.
         self._asking = threading.Lock()
         self._asked = time.monotonic()
@@ -81,7 +81,7 @@ class Run:
         global _current
         _current = None
         _watch.remove(self)
-        self._over.set()
+        self._over = True
         with self._asking:
             if self._stop is None and self._pending is not None:
                 self._ask()
@@ -137,10 +137,10 @@ class Run:
 
     def _look_after(self) -> None:
         # Not while holding the lock: a look at a large folder takes long, and the end of the run waits for the lock.
-        stop = None if self._over.is_set() else self._look()
+        stop = None if self._over else self._look()
         with self._asking:
             now = time.monotonic()
-            if self._over.is_set() or self._stop is not None:
+            if self._over or self._stop is not None:
                 return
             self._stop = stop
             if self.limit.due and not self.limit.told:
@@ -174,7 +174,8 @@ class Run:
     def _interrupt_later(self) -> None:
         deadline = time.monotonic() + INTERRUPT_SECONDS
         while not self._settled and time.monotonic() < deadline:
-            if self._over.wait(0.05):
+            time.sleep(0.05)
+            if self._over:
                 return
         # One that comes too late finds no run, or one that need not stop.
         if not self._settled and self._owner is threading.main_thread() and self._owner.ident:

@@ -31,9 +31,9 @@ class RunContext(JobContext):
         self._folder = folder
 
 
-def workdir_of(settings: Settings, job: Job) -> Path:
-    """Where a run of a job has it."""
-    return settings.work_dir / f"{job.job_id}.{job.fence}"
+def workdir_of(folder: Path, job: Job) -> Path:
+    """Where a run of a job has it. :param folder: of those of all runs."""
+    return folder / f"{job.job_id}.{job.fence}"
 
 
 class Workdir:

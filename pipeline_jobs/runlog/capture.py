@@ -17,11 +17,10 @@ import sys
 import threading
 import traceback
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from typing import Any
-from weakref import WeakSet
 
 from pipeline_jobs.runlog.run_log import STREAMS, Printed, RunLog
 
@@ -44,8 +43,7 @@ class _Captured:
 
     def __init__(self, log: RunLog) -> None:
         self.log = log
-        self.strangers: WeakSet[threading.Thread] = WeakSet(threading.enumerate())
-        self.strangers.discard(threading.current_thread())
+        self.strangers = frozenset(threading.enumerate()) - {threading.current_thread()}
         self._printed: dict[tuple[str, int], Printed] = {}
 
     def print(self, name: str, text: str) -> bool:
@@ -59,25 +57,25 @@ class _Captured:
         for printed in list(self._printed.values()):
             printed.flush()
 
-
-@contextmanager
-def captured(log: RunLog) -> Iterator[None]:
-    """In this block, what this thread and those that it starts say goes into this log."""
-    run = _Captured(log)
-    with _lock:
-        if not _active:
-            _install()
-        _active.add(run)
-    token = _current.set(run)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-        run.flush()
+    def __enter__(self) -> None:
         with _lock:
-            _active.discard(run)
+            if not _active:
+                _install()
+            _active.add(self)
+        self._token = _current.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+        self.flush()
+        with _lock:
+            _active.discard(self)
             if not _active:
                 _uninstall()
+
+
+def captured(log: RunLog) -> AbstractContextManager[None]:
+    """In this block, what this thread and those that it starts say goes into this log."""
+    return _Captured(log)
 
 
 def _here() -> _Captured | None:
@@ -143,6 +141,8 @@ class _ContextHandler(logging.Handler):
 
 
 _handler = _Handler()
+#: The root has it before the others: they are to see what it notes.
+_LOGGERS = logging.getLogger(), logging.getLogger(STAGES)
 
 
 def logger_of(log: RunLog) -> logging.Logger:
@@ -215,8 +215,8 @@ def _drain(log: RunLog, name: str, file: int) -> None:
 def _install() -> None:
     for name in STREAMS:
         setattr(sys, name, _Stream(name, getattr(sys, name)))
-    # Whoever has set logging up meanwhile may have taken it away. Before the others: they are to see what it notes.
-    for logger in (logging.getLogger(), logging.getLogger(STAGES)):
+    # Whoever has set logging up meanwhile may have taken it away.
+    for logger in _LOGGERS:
         if _handler not in logger.handlers:
             logger.handlers.insert(0, _handler)
 

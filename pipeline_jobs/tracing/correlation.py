@@ -8,11 +8,13 @@ what a stage starts has those of its job.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+
+from pipeline_jobs.tracing.within import Within
 
 #: Nothing that could end a header or a log line.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
@@ -52,14 +54,9 @@ def bind(correlation: Correlation) -> None:
     _current.set(correlation)
 
 
-@contextmanager
-def bound(correlation: Correlation) -> Iterator[None]:
+def bound(correlation: Correlation) -> AbstractContextManager[Correlation]:
     """Inside of the block."""
-    token = _current.set(correlation)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return Within(_current, correlation)
 
 
 def _good(form: re.Pattern[str], value: Any) -> str | None:

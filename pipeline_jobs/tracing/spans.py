@@ -10,7 +10,7 @@ import importlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Protocol
@@ -18,6 +18,7 @@ from typing import Protocol
 import structlog
 
 from pipeline_jobs.tracing import correlation
+from pipeline_jobs.tracing.correlation import Correlation
 
 logger = structlog.get_logger(__name__)
 
@@ -71,6 +72,12 @@ class _Nothing:
         pass
 
     def end(self, at_ms: int | None = None) -> None:
+        pass
+
+    def __enter__(self) -> Span:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         pass
 
 
@@ -144,14 +151,15 @@ def start(name: str, kind: str, parent: str | None, at_ms: int | None = None) ->
     return _Nothing(parent) if backend is None else backend.start(name, kind, parent, at_ms)
 
 
-@contextmanager
-def span(name: str, kind: str, **attributes: str | int | float | None) -> Iterator[Span]:
+def span(name: str, kind: str, **attributes: str | int | float | None) -> AbstractContextManager[Span]:
     """A span around the block. An error that leaves the block is its end too, by its class: its text may be a client's."""
     here = correlation.current()
-    if not on():
-        # Each run has several.
-        yield _Nothing(here.traceparent)
-        return
+    # Each run has several.
+    return _made_around(name, kind, here, attributes) if on() else _Nothing(here.traceparent)
+
+
+@contextmanager
+def _made_around(name: str, kind: str, here: Correlation, attributes: Mapping[str, str | int | float | None]) -> Iterator[Span]:
     one = start(name, kind, here.traceparent)
     one.set(**attributes)
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
+from celery.utils.time import utcoffset
 
 from pipeline_jobs.worker.event_flush import FLUSH_SECONDS
 
@@ -91,13 +92,14 @@ class GatheredEvents:
         if self._dispatcher is None:
             self._dispatcher = self._app.events.Dispatcher(
                 self._app.connection_for_write(connect_timeout=CONNECT_SECONDS), hostname=self._hostname, app=self._app,
-                buffer_group={"task"}, buffer_limit=len(events) + 1, buffer_while_offline=False,
+                buffer_while_offline=False,
             )  # fmt: skip
             self._dispatcher.pid = self._told_pid or self._dispatcher.pid
-        self._dispatcher.buffer_limit = len(events) + 1
         clock = self._app.clock
         clock.adjust(self.clock(clock.value))
-        for event, fields in events:
-            self._dispatcher.send(event, **fields)
+        whose = {"hostname": self._dispatcher.hostname, "utcoffset": utcoffset(), "pid": self._dispatcher.pid}
+        # As the dispatcher makes each when it gathers them itself, which takes twice as long.
+        made = [{**whose, "clock": clock.forward(), **fields, "type": event} for event, fields in events]
         self.clock(clock.value)
-        self._dispatcher.flush()
+        if self._dispatcher.enabled:
+            self._dispatcher._publish(made, self._dispatcher.producer, "task.multi")

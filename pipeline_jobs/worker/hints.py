@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celery import Celery
+from celery.app.task import Context
 from celery.utils import uuid
 from celery.utils.functional import maybe_list
 from kombu import Connection, Exchange, Queue
@@ -85,6 +86,8 @@ class RequestTemplate:
         #: Most are nothing but a mark.
         self._whole = [(name, _WHOLE[value]) for name, value in marked.items() if value in _WHOLE]
         self._others = [(name, value) for name, value in marked.items() if value not in _WHOLE]
+        #: The headers that Celery does not know: it would look for them in each request anew.
+        self._own = tuple(Context(self._common).headers or ())
 
     def of(self, job: Job) -> dict[str, Any]:
         made = {**self._common, FENCE_HEADER: job.fence}
@@ -93,6 +96,7 @@ class RequestTemplate:
         hint = Hint(job.job_id, job.fence, job.tenant_id, job.workspace_id, job.pipeline)
         for name, text in self._others:
             made[name] = _marked(text, hint)
+        made["headers"] = {name: made[name] for name in self._own}
         return made
 
 

@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.seat import Seat
@@ -48,6 +48,9 @@ class Held:
     def runs(self) -> tuple[str, ...]:
         """The nonces of all leases that it can have."""
         return tuple(filter(None, (self.run, self.asking)))
+
+    def with_asking(self, run: str) -> Held:
+        return Held(self.pid, self.job_id, self.fence, self.tenant_id, self.workspace_id, self.pipeline, self.since, self.run, run)
 
     def pack(self) -> bytes:
         text = " ".join((self.job_id, self.tenant_id, self.workspace_id, self.pipeline)).encode()
@@ -167,7 +170,7 @@ class ChildSeat(Seat):
         run = self._ask(self.held)
         # Noted first, then looked at: whoever stops this child writes first, and then looks at what is noted.
         if self._stopped(self.number):
-            self._write(replace(self.held, asking=""))
+            self._write(self.held.with_asking(""))
             return ""
         return run
 
@@ -191,7 +194,7 @@ class ChildSeat(Seat):
 
     def _ask(self, held: Held) -> str:
         run = secrets.token_hex(8)
-        self._write(replace(held, asking=run))
+        self._write(held.with_asking(run))
         _fence()
         return run
 

@@ -1039,7 +1039,7 @@ GUARDS = (
     _lua("lib/events", "listeners are told once a script", "  read_once.told[id] = true\n", "", COMMANDS_OF_A_JOB),
     _lua("lib/reserve", "many tenants that take turns", " or (not age and fresh == 2) then", " then", COMMANDS_OF_A_JOB),
     _py("records", "defaults are made once", "@cache\ndef _defaults(", "def _defaults(", COMMANDS_OF_A_JOB),
-    _py("worker/seats", "noted before it is asked for", "        self._write(replace(held, asking=run))\n", "", SEATS),
+    _py("worker/seats", "noted before it is asked for", "        self._write(held.with_asking(run))\n", "", SEATS),
     _py("worker/seats", "one half is always whole", "_HALF * (turn & 1), held.pack()", "_HALF * (1 - turn & 1), held.pack()", SEATS),
     _py(
         "worker/seats", "a child that is stopped asks for nothing", "        if self._stopped(self.number):\n", "        if False:\n", SEATS

@@ -37,15 +37,12 @@ class Broker:
         self.connections += 1
 
     def connect(self, *args: Any, **options: Any) -> Any:
-        written: list[tuple[str, str]] = []
-
-        def flush() -> None:
+        def publish(events: list[dict[str, Any]], producer: None, routing_key: str) -> None:
             if self.errors:
                 raise self.errors.pop(0)
-            self.messages.append(list(written))
-            written.clear()
+            self.messages.append([(event["type"], event["uuid"]) for event in events])
 
-        return SimpleNamespace(pid=1, send=lambda event, uuid, **fields: written.append((event, uuid)), flush=flush)
+        return SimpleNamespace(pid=1, hostname="h", enabled=True, producer=None, _publish=publish)
 
     def told(self, *job_ids: str) -> None:
         for job_id in job_ids:
