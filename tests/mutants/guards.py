@@ -482,7 +482,9 @@ GUARDS = (
     _lua("reconcile", "a place is one of its pool", "    use_pool(pool_of(job))\n    if not", "    if not", POOLS),
     # -- parts
     _lua("lib/parts", "so many parts are open", "math.min(from + many, tonumber(known[1]))", "tonumber(known[1])", PARTS),
-    _lua("lib/fair", "parts start by their numbers", "if best then return first_part(),", "if best then return best,", PARTS),
+    _lua("lib/fair", "lost parts start again by their numbers", "    member = first_part(K.lost(), member)\n", "", PARTS_LOST),
+    _lua("lib/fair", "lost parts that stay, too", "local first = first_part(K.lost(), member)", "local first = member", PARTS_LOST),
+    _lua("lib/fair", "parts start by their numbers", "return first_part(K.ready(tenant, workspace, of), best),", "return best,", PARTS),
     _lua("lib/parts", "the next part is opened", "  open_parts(split, job.part_of, whole, 1)\n", "", PARTS),
     _lua("lib/parts", "the last part wakes its job", "'left', -1) == 0 then", "'left', -1) == -1 then", PARTS),
     _lua(
@@ -1671,7 +1673,7 @@ GUARDS = (
     _lua("advance", "a job does not go to and fro", "to_and_fro = times > 1", "to_and_fro = false", BESIDE),
     _lua("advance", "nor by way of other stages", "to_and_fro = times > 1", "to_and_fro = string.match(before, '%S*$') == stage", LOST),
     _lua("lib/fair", "lost jobs leave work for the others", "here.passed < LOST_MOST and not worked_enough()", "not worked_enough()", LOST),
-    _lua("lib/fair", "those that stay are few", "here.stayed < LOST_STAY and not", "not", LOST),
+    _lua("lib/fair", "those that stay are few", "here.stayed < 20 and not", "not", LOST),
     _lua("lib/fair", "and stand behind the others", "int(order + 1e15), member)", "order, member)", LOST, PLACES),
     _lua("lib/queue", "what is set apart is work", "  spend(12)\n", "", LOST),
     _lua("announce", "when a lease was renewed is noted", "'renewed_at', int(leases[i + 1] - LEASE_MS))", "'renewed_at', '0')", LOST),
