@@ -483,7 +483,7 @@ GUARDS = (
     # -- parts
     _lua("lib/parts", "so many parts are open", "math.min(from + many, tonumber(known[1]))", "tonumber(known[1])", PARTS),
     _lua("lib/parts", "who ran when has a share for each tenant", " 'MAXLEN', '~', 500,", "", PARTS_SHOWN),
-    _lua("lib/parts", "who ran when goes after an hour", "    redis.call('EXPIRE', ran, 3600)\n", "", PARTS_SHOWN),
+    _lua("lib/parts", "who ran when goes after an hour", "    redis.call('EXPIRE', key, 3600)\n", "", PARTS_SHOWN),
     _py("store/parts_ran", "each tenant's rows are read", "MOST_ROWS // max(1, len(read))", "MOST_ROWS", PARTS_SHOWN),
     _lua("lib/fair", "lost parts start again by their numbers", "    member = first_part(K.lost(), member)\n", "", PARTS_LOST),
     _lua("lib/fair", "lost parts that stay, too", "local first = first_part(K.lost(), member)", "local first = member", PARTS_LOST),

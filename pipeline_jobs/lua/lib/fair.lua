@@ -233,20 +233,19 @@ local function used_ms(job)
   return math.max(0, job.ran_until and job.ran_until - started or since(started))
 end
 
--- How much slot time a job that leaves its slot is charged for, in ms. A dispatch that the tenant itself cancelled costs something, or a
--- tenant that submits and cancels would be served for ever. A lost hint costs nothing, nor does
--- a job's first run that was lost with its worker. A second one does: a tenant whose jobs kill their workers would have the slots for
--- nothing, and everybody else would wait.
-local function worth_ms(job)
-  if job.ran_until and not job.crashes then return 0 end
-  if job.status == 'running' or job.taken_back then return math.max(LEAST_MS, used_ms(job)) end
-  return 0
-end
-
 -- A slot is free again: the charge is corrected, and tenants and workspaces that waited for it may come back. `to`: the job's terminal
 -- status, if it ends.
 local function slot_freed(id, job, to, ...)
-  local used, pipe = worth_ms(job), pipe_of(job.pipeline)
+  -- How much slot time a job that leaves its slot is charged for, in ms. A dispatch that the tenant itself cancelled costs something, or a
+  -- tenant that submits and cancels would be served for ever. A lost hint costs nothing, nor does
+  -- a job's first run that was lost with its worker. A second one does: a tenant whose jobs kill their workers would have the slots for
+  -- nothing, and everybody else would wait.
+  local function worth_ms()
+    if job.ran_until and not job.crashes then return 0 end
+    if job.status == 'running' or job.taken_back then return math.max(LEAST_MS, used_ms(job)) end
+    return 0
+  end
+  local used, pipe = worth_ms(), pipe_of(job.pipeline)
   local correction, in_ring = used - tonumber(job.charged or '0')
   -- For time to come at most this much was charged. If it seems to be more, the server's clock was set back, and others would have to
   -- wait for that.

@@ -69,9 +69,9 @@ local function end_part(id, job, to, detail)
   record_usage(job, nil, used)
   if used > 0 then
     -- Its record goes; who ran when over the last hour is asked later.
-    local till, ran = job.ran_until or NOW, K.parts_ran(job.tenant_id)
-    redis.call('XADD', ran, 'MAXLEN', '~', 500, '*', 'job', job.part_of, 'begin', int(till - used), 'end', int(till))
-    redis.call('EXPIRE', ran, 3600)
+    local till, key = job.ran_until or NOW, K.parts_ran(job.tenant_id)
+    redis.call('XADD', key, 'MAXLEN', '~', 500, '*', 'job', job.part_of, 'begin', int(till - used), 'end', int(till))
+    redis.call('EXPIRE', key, 3600)
     redis.call('ZADD', K.parts_ran_tenants(), int(NOW), job.tenant_id)
     redis.call('ZREMRANGEBYSCORE', K.parts_ran_tenants(), '-inf', int(NOW - 3600000))
   end
