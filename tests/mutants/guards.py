@@ -110,6 +110,7 @@ MIXES, LISTING = "tests/integration/test_mixes.py", "tests/integration/test_list
 EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
+OF_RUN = "tests/unit/test_run.py"
 RUN_LOG, LOGS, WEB_LOGS = "tests/unit/test_run_log.py", "tests/integration/test_job_logs.py", "tests/integration/web/test_job_logs.py"
 CONNECTIONS = "tests/unit/web/test_connections.py"
 COSTS = "tests/integration/web/test_costs.py"
@@ -1310,6 +1311,20 @@ GUARDS = (
     ),
     _py("jobs/executor", "no error shows what is hidden", "if context and job.secret_params:", "if False:", HIDDEN),
     _py("jobs/log_keeper", "what is hidden is masked in the log", ", *texts_of(job.secret_params)]", "]", HIDDEN),
+    _py("jobs/run", "no progress shows what is hidden", "message and self._shown(str(message))", "message", OF_RUN),
+    _py("jobs/run", "no warning shows what is hidden", "(self._shown(text), WARNING)", "(text, WARNING)", OF_RUN),
+    _py("jobs/executor", "a run masks what it tells", ", kept.log.shown) as run,", ") as run,", HIDDEN),
+    _py(
+        "jobs/stage_runs",
+        "no prompt shows what is hidden",
+        "context.run_log.shown(stage.asks(context.data))",
+        "stage.asks(context.data)",
+        HIDDEN,
+    ),
+    _py("jobs/log_keeper", "a prompt of no secrets keeps its links", "        if job.secret_params:\n", "        if True:\n", HIDDEN),
+    _py("runlog/capture", "our tracebacks show no secret", "            _mask_traceback(run.log, record)\n", "            pass\n", RUN_LOG),
+    _py("runlog/capture", "others' tracebacks show no secret", "    _mask_traceback(log, record)\n", "", RUN_LOG),
+    _py("logs", "the log has the masked traceback", 'event["exception"] = text\n', "pass\n", RUN_LOG),
     _py("runlog/secret_params", "asterisks are no secret", 'value and not value.strip("*")', "False", SECRET_PARAMS),
     _py("runlog/secret_params", "what was hidden is not shown under its name", "(there or not", "(not", HIDDEN),
     _py("runlog/secret_params", "what was hidden is not shown under another name", " or not value.isdisjoint(new))", ")", HIDDEN),

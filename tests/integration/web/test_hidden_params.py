@@ -15,7 +15,7 @@ from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.executor import Ending
-from pipeline_jobs.pipelines import Pipeline, Stage
+from pipeline_jobs.pipelines import Pipeline, Stage, Wait
 from pipeline_jobs.schedules.fire import Fire
 from pipeline_jobs.states import JobStatus
 
@@ -94,6 +94,7 @@ class Deploys:
 
     def tell(self, context: JobContext) -> None:
         if self.fails:
+            context.progress(0.5, f"at {context.params['token']}")
             raise RuntimeError(context.params["token"])
 
     def run(self, job_id: str) -> Job:
@@ -145,13 +146,37 @@ def test_a_stage_has_it_and_whoever_sees_the_job_has_asterisks(client: FlaskClie
     assert STARS not in browser.get(f"/submit?like={record.job_id}").text, "asterisks are no parameter of another job"
 
 
-def test_what_a_stage_says_of_it_in_a_failure_is_masked_in_the_log_and_in_the_error(client: FlaskClient, deploys: Deploys) -> None:
+def test_what_a_stage_says_of_it_in_a_failure_is_masked_wherever_it_is_told(
+    client: FlaskClient, deploys: Deploys, capsys: pytest.CaptureFixture[str]
+) -> None:
     deploys.fails = True
     job = posted(client, JOBS, {"pipeline": "deploy", "params": GIVEN})
     failed = deploys.run(job["job_id"])
     assert (failed.status, failed.error) == (JobStatus.FAILED, "RuntimeError: ***")
     for own in ("", "/logs", "/events"):
         assert "hunter" not in client.get(f"{JOBS}/{job['job_id']}{own}").text
+    assert "at ***" in client.get(f"{JOBS}/{job['job_id']}/events").text
+    written = "".join(capsys.readouterr())
+    assert "  | RuntimeError: ***" in written
+    assert "hunter" not in written
+
+
+LINK = "https://yes.example/?token=abcdefgh"
+
+
+@pytest.mark.parametrize(("pipeline", "params", "asked"), [("asks", {"token": "hunter-token"}, "is it *** ?"), ("links", {}, LINK)])
+def test_a_prompt_has_no_secret_of_its_job_and_is_else_as_it_is(
+    client: FlaskClient, deploys: Deploys, pipeline: str, params: Mapping[str, Any], asked: str
+) -> None:
+    read = Stage("read", lambda context: dict(context.params))
+    waits = {"asks": Wait("yes", prompt=lambda data: f"is it {data['token']} ?"), "links": Wait("yes", prompt=LINK)}
+    model = create_model("Asks", **({"token": (SecretStr, ...)} if params else {}))
+    deploys.world.cell.pipelines.register(Pipeline(pipeline, (read, waits[pipeline]), model, needs_url=False))
+    job = posted(client, JOBS, {"pipeline": pipeline, "params": params})
+    deploys.world.cell.executor.run(job["job_id"], deploys.world.record(job["job_id"]).fence, "w1")
+    shown = client.get(f"{JOBS}/{job['job_id']}").text
+    assert asked in shown
+    assert "hunter" not in shown + client.get(f"{JOBS}/{job['job_id']}/events").text
 
 
 def test_a_retry_has_it_too_also_one_that_sends_back_what_it_was_shown(client: FlaskClient, world: World, deploys: Deploys) -> None:
