@@ -138,7 +138,7 @@ class Cell:
         kept = KeptFolders(store)
         gone_jobs = GoneJobs(store, kept, history)
         if history is not None:
-            client.before_delete = history.before_delete
+            client.before_delete, client.beyond = history.before_delete, gone_jobs
         links = SignalLinks(settings.base_url, secret)
         webhooks = Webhooks.of(store, settings, secret, artifacts.link, Copier(store, artifacts, drive))
 

@@ -224,12 +224,7 @@ def delete(path: WorkflowPath) -> Response:
         return _cancelled(batch)
     done = web().cell.workflows.delete(batch.batch_id, actor=caller().actor)
     cost(done.matched * (CANCELLED_SECONDS + MADE_SECONDS))
-    if done.next_cursor is not None or done.not_done:
-        return _deleted(batch.batch_id, done.done, done.next_cursor is not None)
-    who = caller()
-    jobs, more = web().cell.gone_jobs.delete_workflow(batch.batch_id, who.whose, MOST - done.done, actor=who.actor)
-    cost(jobs * (CANCELLED_SECONDS + MADE_SECONDS))
-    return _deleted(batch.batch_id, done.done + jobs, more)
+    return _deleted(batch.batch_id, done.done, done.next_cursor is not None)
 
 
 def _deleted(workflow_id: str, jobs: int, more: bool) -> Response:
