@@ -257,7 +257,7 @@ class Scheduler:
             known = self._read(schedule_id)
             made = change(known)
             if made == known:
-                return known
+                return self._hiding(known)
             same_slots = (made.cron, made.paused) == (known.cron, known.paused)
             now = self.kept.now()
             if not same_slots and not self.skip_due(known, now, reason):
