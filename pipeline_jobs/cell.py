@@ -16,6 +16,7 @@ from pipeline_jobs.files.copies import Copier
 from pipeline_jobs.files.drive import Drive
 from pipeline_jobs.files.kept import KeptFolders
 from pipeline_jobs.files.uploads import Uploads
+from pipeline_jobs.history.gone_jobs import GoneJobs
 from pipeline_jobs.history.mover import Mover
 from pipeline_jobs.history.opened import opened
 from pipeline_jobs.job import Job, NewJob, StepResult
@@ -84,6 +85,7 @@ class Cell:
     uploads: Uploads
     artifacts: ArtifactStore
     kept: KeptFolders
+    gone_jobs: GoneJobs
     keys: KeyStore
     webhooks: Webhooks
     events: Hub
@@ -133,8 +135,10 @@ class Cell:
         artifacts = ArtifactStore(settings.artifacts_root, settings.base_url, secret, settings.disk_reserve)
         uploads, scheduler, rescue = Uploads(store, settings, artifacts, client.guard.look), Scheduler(client), Rescue(store, settings, say)
         drive, purge, history = Drive.of(settings), Purge(store, artifacts, settings), opened(store, settings, pipelines)
+        kept = KeptFolders(store)
+        gone_jobs = GoneJobs(store, kept, history)
         if history is not None:
-            client.before_delete = history.before_delete
+            client.before_delete, client.beyond = history.before_delete, gone_jobs
         links = SignalLinks(settings.base_url, secret)
         webhooks = Webhooks.of(store, settings, secret, artifacts.link, Copier(store, artifacts, drive))
 
@@ -155,7 +159,8 @@ class Cell:
             schedules=scheduler,
             uploads=uploads,
             artifacts=artifacts,
-            kept=KeptFolders(store),
+            kept=kept,
+            gone_jobs=gone_jobs,
             keys=KeyStore(store),
             webhooks=webhooks,
             events=Hub(store),

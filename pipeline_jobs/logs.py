@@ -79,7 +79,9 @@ def take_over(level: int = logging.INFO, handler: logging.Handler | None = None)
 
 def formatter(form: str) -> logging.Formatter:
     """:param form: `console` or `json`."""
-    return ProcessorFormatter(foreign_pre_chain=_SHARED, processors=[_about, ProcessorFormatter.remove_processors_meta, *_FORMS[form]])
+    return ProcessorFormatter(
+        foreign_pre_chain=_SHARED, processors=[_about, _masked_traceback, ProcessorFormatter.remove_processors_meta, *_FORMS[form]]
+    )
 
 
 def within_limits(record: logging.LogRecord) -> bool:
@@ -185,10 +187,20 @@ def _about(_logger: Any, _name: str, event: EventDict) -> EventDict:
     return event
 
 
+def _masked_traceback(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    """Of a line that was written while a job ran: `runlog.capture` has taken the job's secrets out."""
+    text = getattr(event["_record"], "masked_traceback", None)
+    if text is not None and event.pop("exc_info", None):
+        event["exception"] = text
+    return event
+
+
 def _one_line(_logger: Any, _name: str, event: EventDict) -> EventDict:
     """For the console. Values are quoted by the renderer; the event's own text, which may quote a client, is made harmless here."""
     text = str(event.get("event", ""))
     event["event"] = text if text.isprintable() else text.translate(_CONTROLS).replace("\n", f"\n{MARGIN}")
+    if "exception" in event:
+        event["exception"] = "\n".join(f"{MARGIN}{line}" for line in event["exception"].splitlines())
     return event
 
 

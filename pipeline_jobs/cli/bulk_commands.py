@@ -53,7 +53,7 @@ def retry_job(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, ye
 @of_many
 @with_cell
 def delete_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Delete a job that has ended, with its files; or all ended jobs that match the filters."""
+    """Delete a job that has ended, with its files; or all ended jobs that match the filters, those of the history too."""
     check_one_or_many(job_id, query)
     if job_id is None:
         _each(cell, BulkAction.DELETE, query, dry_run, yes, as_json)

@@ -1,4 +1,4 @@
-"""Retry or delete many jobs that have ended, by the filters of a list, some a call."""
+"""Retry or delete many jobs that have ended, by the filters of a list, some a call; a deletion reaches the history, too."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cursors import write_cursor
+from pipeline_jobs.store.pages import Page
 
 #: Jobs of one call: each takes a script or two. A call that only counts finds more, in so many pages of a list at most: where few match,
 #: each of them looks at a thousand jobs.
@@ -63,7 +64,7 @@ class BulkDone:
 def each_ended(
     client: Client, action: BulkAction, query: JobQuery, *, dry_run: bool, sender: Sender | None = None, actor: str | None = None
 ) -> BulkDone:
-    """Do it to the ended jobs that match, newest first.
+    """Do it to the ended jobs that match, newest first. A deletion is of those, too, that only the history has, unless a text is asked for.
 
     A retry is made once: sent again, also within another call, it finds the job that it made (for as long as an Idempotency-Key holds).
 
@@ -79,8 +80,8 @@ def each_ended(
         raise InvalidInput("status must be of jobs that have ended: completed, failed, cancelled", field="filter.status")
     query = replace(query, statuses=statuses, limit=MOST)
     if dry_run:
-        return _counted(client, query)
-    done = _done(client, query, _retry(client, sender) if action is BulkAction.RETRY else _delete(client))
+        return _counted(client, action, query)
+    done = _done(pages_of(client, action, query), query, _retry(client, sender) if action is BulkAction.RETRY else _delete(client))
     if done.done:
         whose = query.tenant_id or audit.INSTALLATION
         row = {"done": done.done, **query.filters()}
@@ -88,10 +89,20 @@ def each_ended(
     return done
 
 
-def _counted(client: Client, query: JobQuery) -> BulkDone:
-    matched = 0
+def reaches_beyond(client: Client, action: BulkAction, query: JobQuery) -> bool:
+    """The action is for jobs, too, whose records are gone. In those no text is looked for."""
+    return client.beyond is not None and action is BulkAction.DELETE and query.q is None
+
+
+def pages_of(client: Client, action: BulkAction, query: JobQuery) -> Callable[[JobQuery], Page[Job]]:
+    """Gives pages of the jobs that the action is for."""
+    return client.beyond.page if client.beyond and reaches_beyond(client, action, query) else client.list
+
+
+def _counted(client: Client, action: BulkAction, query: JobQuery) -> BulkDone:
+    matched, pages = 0, pages_of(client, action, query)
     for _ in range(PAGES):
-        page = client.list(query)
+        page = pages(query)
         matched += len(page.items)
         if page.next_cursor is None or matched >= MOST_COUNTED:
             break
@@ -99,8 +110,8 @@ def _counted(client: Client, query: JobQuery) -> BulkDone:
     return BulkDone(matched, 0, (), page.next_cursor)
 
 
-def _done(client: Client, query: JobQuery, act: Callable[[Job], None]) -> BulkDone:
-    page, done = client.list(query), 0
+def _done(pages: Callable[[JobQuery], Page[Job]], query: JobQuery, act: Callable[[Job], None]) -> BulkDone:
+    page, done = pages(query), 0
     not_done: list[NotDone] = []
     for n, job in enumerate(page.items):
         try:
@@ -133,7 +144,8 @@ def _delete(client: Client) -> Callable[[Job], None]:
         try:
             client.delete(job.job_id, job.order)
         except UnknownJob:
-            # Another call did.
-            return
+            # Another call did, or only the history has it.
+            if client.beyond:
+                client.beyond.delete_all([job])
 
     return act

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.addresses import check_source
@@ -60,6 +60,16 @@ class Again:
     parents: tuple[str, ...] = ()
 
 
+class Beyond(Protocol):
+    """Where jobs are whose records are gone (`history.gone_jobs`)."""
+
+    def page(self, query: JobQuery) -> Page[Job]:
+        """A page of all jobs, those with a record among them."""
+
+    def delete_all(self, jobs: Sequence[Job]) -> None:
+        """Delete what there is of these besides their records. Safe to repeat."""
+
+
 class Client:
     """Jobs, for everybody who is not a worker."""
 
@@ -71,6 +81,8 @@ class Client:
         self.gate = PoolGate(store)
         #: Called with the id of a job before its record is deleted; may raise what `delete` does. The history sets it.
         self.before_delete: Callable[[str, int | None], None] = lambda job_id, order: None
+        #: What the history has besides; None: there is none.
+        self.beyond: Beyond | None = None
         self._waiting = Lately(WAITING_MOST)
 
     def prepare(self, new: NewJob, job_id: str | None = None) -> Job:

@@ -193,7 +193,7 @@ class _Attempt:
             judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
             with (
                 Workdir(workdir), kept_log(self._store, self._artifacts, job, pipeline.secrets(job.params)) as kept,
-                Run(self._progress, job.job_id, job.fence, kept.looking(judge.look)) as run,
+                Run(self._progress, job.job_id, job.fence, kept.looking(judge.look), kept.log.shown) as run,
             ):  # fmt: skip
                 publish = refuse_to_publish if job.part else self._files.publish
                 context = context_of(job, workdir, self._settings, run, publish, kept.log)

@@ -47,6 +47,8 @@ class LogKeeper:
         """:param secrets: values that are not to be in the log, besides those that the job's record hides."""
         self._store, self._artifacts, self._job = store, artifacts, job
         self.log = RunLog(job.attempt, job.log_lines, Mask([*secrets, *texts_of(job.secret_params)]))
+        if job.secret_params:
+            self.log.shown = self.log.masked
         if job.part:
             self.log.suffix = f" part {job.part['number']}"
         self._unsent: deque[Batch] = deque(maxlen=MOST_UNSENT)

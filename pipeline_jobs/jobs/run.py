@@ -14,6 +14,8 @@ import structlog
 
 from pipeline_jobs.context import StageLimit
 from pipeline_jobs.exceptions import JobCancelled, LeaseLost, StopRun, StoreUnavailable
+from pipeline_jobs.runlog.masking import Masks
+from pipeline_jobs.runlog.run_log import as_it_is
 from pipeline_jobs.store.runs import CACHED, WARNING
 from pipeline_jobs.store.store import Told
 
@@ -48,9 +50,19 @@ class Run:
     `install_interrupt` ran, such a stage is interrupted by a signal; elsewhere it ends at its next `report` or `check`.
     """
 
-    def __init__(self, progress: Progress, job_id: str, fence: int, look: Callable[[], type[StopRun] | None] = lambda: None) -> None:
-        """:param look: asked every `FLUSH_SECONDS`, in another thread, why the run must stop whatever the store says; None: it need not."""
-        self._look = look
+    def __init__(
+        self,
+        progress: Progress,
+        job_id: str,
+        fence: int,
+        look: Callable[[], type[StopRun] | None] = lambda: None,
+        shown: Masks = as_it_is,
+    ) -> None:
+        """
+        :param look: asked every `FLUSH_SECONDS`, in another thread, why the run must stop whatever the store says; None: it need not.
+        :param shown: takes the job's secrets out of what the store is told.
+        """
+        self._look, self._shown = look, shown
         self._progress, self._job_id, self._fence = progress, job_id, fence
         #: Stage, percentage, message, and how much had come by then.
         self._pending: tuple[str, float, str | None, int] | None = None
@@ -94,7 +106,7 @@ class Run:
 
     def _untold(self, stage: str, percent: float, message: str | None, came: int) -> Told:
         """What the store is to be told: with it the stages that came and went since the last write, and the warnings."""
-        passed = self._came[self._told : came]
+        passed, message = self._came[self._told : came], message and self._shown(str(message))
         # The beginning of the stage that is still on is told by the call itself.
         return percent, stage, message, passed[:-1] if passed and passed[-1][1] not in (WARNING, CACHED) else passed
 
@@ -106,7 +118,7 @@ class Run:
         self.check()
 
     def warn(self, stage: str, text: str) -> None:
-        self._came.append((text, WARNING))
+        self._came.append((self._shown(text), WARNING))
 
     def cached(self, stage: str) -> None:
         self._came.append((WAS_CACHED, CACHED))

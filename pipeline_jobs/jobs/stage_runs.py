@@ -97,7 +97,7 @@ def run_stages(
 
 def _asked(stage: Stage, context: JobContext) -> str:
     """What a wait asks. While the stages run: a mistake of the author's in it is one of the job's."""
-    return unicode(stage.asks(context.data)[:MAX_ERROR]) if isinstance(stage, Wait) else ""
+    return unicode(context.run_log.shown(stage.asks(context.data))[:MAX_ERROR]) if isinstance(stage, Wait) else ""
 
 
 class _Seal:
@@ -146,9 +146,9 @@ def _tried(stage: Stage, context: JobContext, judge: Judge | None) -> dict[str, 
                 raise
             if judge is not None:
                 judge.judge(error)
-            logger.warning("a stage will be tried again", stage=stage.name, attempt=attempt, code=error.code, error=error.message)
-            attempt += 1
             what = context.run_log.masked(error.message)
+            logger.warning("a stage will be tried again", stage=stage.name, attempt=attempt, code=error.code, error=what)
+            attempt += 1
             context.progress(0.0, f"try {attempt} of {policy.max_attempts} after {error.code}: {what}"[:MAX_ERROR])
             _pause(policy.delay(attempt - 1, error), context)
 
@@ -204,10 +204,11 @@ def _degraded(
     if judge is not None:
         judge.judge(error)
     unexpected = None if isinstance(error, PipelineJobsError) else error
-    logger.warning("a stage failed, the job goes on without it", stage=stage.name, code=what.code, error=str(what), exc_info=unexpected)
+    said = context.run_log.masked(what.message)
+    logger.warning("a stage failed, the job goes on without it", stage=stage.name, code=what.code, error=said, exc_info=unexpected)
     if unexpected:
         capture.add_traceback(context.run_log)
-    warning = f"{what.code}: {context.run_log.masked(what.message)} (stage {stage.name})"
+    warning = f"{what.code}: {said} (stage {stage.name})"
     return {**stage.instead, DEGRADED: [stage.name], WARNINGS: [warning]}
 
 

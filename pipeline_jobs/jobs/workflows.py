@@ -202,7 +202,7 @@ class Workflows:
         return self._batches.cancel(workflow_id)
 
     def delete(self, workflow_id: str, *, actor: str | None = None) -> BulkDone:
-        """Remove up to 100 of the jobs of a workflow that has ended; it is gone with the last of them. Safe to repeat.
+        """Remove up to 100 of the jobs of a workflow that has ended, from the history too; it goes with the last of them. Safe to repeat.
 
         :raises UnknownBatch: :raises JobNotEnded: cancel it first.
         """

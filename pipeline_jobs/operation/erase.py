@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Jobs that are taken out of the history in one transaction.
 TOGETHER = 200
+#: Of a tenant with so many ended jobs a dry run looks each up; of one with more it goes by the store's own counts, in a moment.
+MOST_LOOKED_UP = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool
     sizes = dict(zip(JobStatus, store.sizes([("tenant_status", tenant_id, status) for status in JobStatus]), strict=True))
     size = store.tenant_bytes(tenant_id)
     if dry_run:
-        jobs = sum(sizes.values()) + (_in_history_alone(store, tenant_id, history) if history is not None else 0)
+        ended = sum(sizes[status] for status in TERMINAL)
+        jobs = sum(sizes.values()) + (_in_history_alone(store, tenant_id, history, ended) if history is not None else 0)
         return Erased(jobs, sum(sizes[status] for status in LIVE), size, done=False)
     # First: nothing must make new jobs meanwhile.
     ScheduleStore(store).erase(tenant_id)
@@ -94,16 +97,27 @@ def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool
     return Erased(erased, still_live, size, done=not still_live)
 
 
-def _in_history_alone(store: Store, tenant_id: str, history: History) -> int:
-    """How many jobs of a tenant the history has whose records are gone."""
+def _in_history_alone(store: Store, tenant_id: str, history: History, ended: int) -> int:
+    """How many jobs of a tenant the history has whose records are gone: at least so many, where very many have ended.
+
+    :param ended: how many of its jobs with records have.
+    """
+    # One that had ended before there was a history is neither there nor in this.
+    (unmoved,) = store.sizes([("unmoved", tenant_id)])
+    in_both = _in_both(store, tenant_id, history) if ended <= MOST_LOOKED_UP else ended - unmoved
+    # A job may have been moved between the two counts.
+    return max(0, history.count(tenant_id) - in_both)
+
+
+def _in_both(store: Store, tenant_id: str, history: History) -> int:
+    """How many of its ended jobs with records the history has: each is looked up."""
     in_both = 0
     for status in TERMINAL:
         walked = store.walk("tenant_status", tenant_id, status)
         while some := list(islice(walked, TOGETHER)):
             orders = store.fields_of_each(("order",), "job", some)
             in_both += history.known([(job_id, int(order)) for job_id, (order,) in zip(some, orders, strict=True) if order])
-    # A job may have been moved between the two counts.
-    return max(0, history.count(tenant_id) - in_both)
+    return in_both
 
 
 def _erase_jobs(store: Store, tenant_id: str, history: History | None) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import TERMINAL, JobStatus
 from pipeline_jobs.store import parts_ran
-from pipeline_jobs.store.parts_ran import MOST_ROWS, Held
+from pipeline_jobs.store.parts_ran import Held
 
 #: Minutes that are looked at, and tenants that have a line of their own: the others are one.
 MINUTES, MOST_TENANTS = 60, 6
@@ -52,18 +52,13 @@ class Hour:
 
 def last_hour(client: Client, now: int) -> Hour:
     """:param now: Unix ms. :raises StoreUnavailable:"""
-    parts = parts_ran.ended(client.store)
-    held, more = [*parts, *parts_ran.running(client.store)], _is_cut(parts, now)
+    held, more = parts_ran.ended(client.store, now - MINUTES * 60_000)
+    held += parts_ran.running(client.store)
     for statuses in ((JobStatus.RUNNING,), tuple(sorted(TERMINAL))):
         found, left = _newest(client, JobQuery(statuses=statuses, limit=_PAGE))
         held += of_jobs(found)
         more = more or left
     return Hour(tuple(shares(held, now)), more)
-
-
-def _is_cut(parts: Sequence[Held], now: int) -> bool:
-    """There may have been others in this hour. :param parts: newest first."""
-    return len(parts) >= MOST_ROWS and (parts[-1].end or now) > now - MINUTES * 60_000
 
 
 def of_jobs(jobs: Iterable[Job]) -> list[Held]:

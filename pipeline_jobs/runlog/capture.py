@@ -121,9 +121,11 @@ class _Handler(logging.Handler):
     """Of the root: takes the lines of the run that this thread works for."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if hasattr(record, "of_run") or (record.name.startswith(_OURS) and not record.name.startswith(STAGES)):
+        if hasattr(record, "of_run") or (run := _here()) is None:
             return
-        if (run := _here()) is not None:
+        if record.name.startswith(_OURS) and not record.name.startswith(STAGES):
+            _mask_traceback(run.log, record)
+        else:
             _take(run.log, record)
 
 
@@ -142,7 +144,7 @@ class _ContextHandler(logging.Handler):
 
 _handler = _Handler()
 #: The root has it before the others: they are to see what it notes.
-_LOGGERS = logging.getLogger(), logging.getLogger(STAGES)
+_LOGGERS = tuple(map(logging.getLogger, (None, STAGES, _OURS.rstrip("."))))
 
 
 def logger_of(log: RunLog) -> logging.Logger:
@@ -159,6 +161,7 @@ def _take(log: RunLog, record: logging.LogRecord) -> None:
     if not log.add(record.levelno, record.name, text_of(record)):
         record.__dict__["beyond_limits"] = True
         return
+    _mask_traceback(log, record)
     if isinstance(record.msg, Mapping):
         record.msg = {name: log.masked(value) if isinstance(value, str) else value for name, value in record.msg.items()}
         return
@@ -166,6 +169,22 @@ def _take(log: RunLog, record: logging.LogRecord) -> None:
         said = record.getMessage()
         if (masked := log.masked(said)) != said:
             record.msg, record.args = masked, None
+
+
+def _mask_traceback(log: RunLog, record: logging.LogRecord) -> None:
+    """Whatever writes the record, `logs` or a formatter of Python's, has its traceback without the job's secrets."""
+    if info := _exc_info_of(record):
+        text = log.masked("".join(traceback.format_exception(*info)).rstrip())
+        record.__dict__["masked_traceback"], record.exc_text = text, text
+
+
+def _exc_info_of(record: logging.LogRecord) -> Any:
+    """As `sys.exc_info` has it; None: the record has no traceback."""
+    given = record.msg.get("exc_info") if isinstance(record.msg, Mapping) else record.exc_info
+    if isinstance(given, BaseException):
+        return type(given), given, given.__traceback__
+    info = sys.exc_info() if given is True else given
+    return info if info and info[0] is not None else None
 
 
 def add_traceback(log: RunLog) -> None:
@@ -180,8 +199,7 @@ def text_of(record: logging.LogRecord) -> str:
     except Exception:
         # Its arguments do not fit its text: `logging` would print that to standard error.
         said = str(record.msg)
-    info = sys.exc_info() if isinstance(record.msg, Mapping) and record.msg.get("exc_info") is True else record.exc_info
-    if info and info[0] is not None:
+    if info := _exc_info_of(record):
         said += "\n" + "".join(traceback.format_exception(*info)).rstrip()
     return said
 

@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.runlog.masking import SHORTEST
 
 #: Types of pydantic's that it writes as asterisks.
 _HIDING = (Secret, SecretStr, SecretBytes)
@@ -35,7 +36,10 @@ MAX_HIDDEN = 65_536
 
 
 def dumped(params: BaseModel) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """As JSON values, with asterisks for what pydantic hides; and that: `{"at": the way there, "shown": "***", "value": JSON}` each."""
+    """As JSON values, with asterisks for what pydantic hides; and that: `{"at": the way there, "shown": "***", "value": JSON}` each.
+
+    :raises InvalidInput: asterisks were given as what is hidden: they stand for it where it is shown, and nobody's secret is that.
+    """
     shown, found = params.model_dump(mode="json"), list[dict[str, Any]]()
     if may_hide(type(params)):
         _look(shown, params.model_dump(), (), found)
@@ -78,9 +82,29 @@ def sent_back(sent: Mapping[str, Any], before: Mapping[str, Any], hidden: Sequen
     for way, stars in {(*takewhile(_is_name, one["at"]),): one["shown"] for one in hidden}.items():
         was, now = _there(before, way), _there(sent, way)
         if isinstance(was, list) and isinstance(now, list) and now[: len(was)] != was and stars in str(now):
-            path = ".".join(["params", *way])
+            path = _path(way)
             raise InvalidInput(f"{path}: it does not begin as it was shown, so send what is hidden in it, too", field=path)
     return revealed(sent, hidden)
+
+
+def stay_hidden(sent: Mapping[str, Any], hidden: Sequence[Mapping[str, Any]], made: Mapping[str, Any]) -> None:
+    """What stands for asterisks that were sent back must be hidden in what the pipeline made of it: of several models another may have
+    been taken, and whoever is shown that may not know the secret.
+
+    :param hidden: of what was shown. :param made: `params` and `secret_params`.
+    :raises InvalidInput: names the field in which it would be shown.
+    """
+    hides, new = {(*one["at"],) for one in made["secret_params"]}, {*_texts(made["params"])} - {*_texts(sent)}
+    for one in hidden:
+        way, value = (*one["at"],), {text for text in _texts(one["value"]) if len(text) >= SHORTEST}
+        there = way not in hides and _there(made["params"], way) is not None
+        if _there(sent, way) == one["shown"] and (there or not value.isdisjoint(new)):
+            path = _path(way)
+            raise InvalidInput(f"{path}: it was hidden and would not be any more, so send its value", field=path)
+
+
+def _path(way: Iterable[str | int]) -> str:
+    return ".".join(["params", *map(str, way)])
 
 
 def _is_name(step: str | int) -> bool:
@@ -111,6 +135,8 @@ def _look(shown: Any, values: Any, way: tuple[str | int, ...], found: list[dict[
     """:param values: the same as `shown`, as Python has it. :param found: is told what pydantic has hidden."""
     if isinstance(values, _HIDING):
         value = to_jsonable_python(values.get_secret_value())
+        if value == shown and isinstance(value, str) and value and not value.strip("*"):
+            raise InvalidInput(f"{_path(way)}: asterisks stand for what is hidden, so send its value", field=_path(way))
         if value != shown:
             found.append({"at": [*way], "shown": shown, "value": value})
         return

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
 from pipeline_jobs.access import audit
-from pipeline_jobs.exceptions import InvalidInput, ScheduleGone, TooManySchedules, UnknownSchedule
+from pipeline_jobs.exceptions import InvalidInput, ScheduleGone, TooManySchedules, UnknownPipeline, UnknownSchedule
 from pipeline_jobs.job import ANY_ID, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.client import MAX_TAGS, Client
+from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.rates import Sender
-from pipeline_jobs.runlog.secret_params import revealed, sent_back
+from pipeline_jobs.runlog.secret_params import may_hide, revealed, sent_back, stay_hidden
 from pipeline_jobs.schedules.cron import Cron
 from pipeline_jobs.schedules.schedule import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id
 from pipeline_jobs.schedules.schedule_store import ScheduleStore, Skip
@@ -91,7 +92,11 @@ class Scheduler:
             raise ScheduleGone from None
 
     def get(self, schedule_id: str) -> Schedule:
-        """:raises UnknownSchedule:"""
+        """As it may be shown. :raises UnknownSchedule:"""
+        return self._hiding(self._read(schedule_id))
+
+    def _read(self, schedule_id: str) -> Schedule:
+        """As the store has it. :raises UnknownSchedule:"""
         found = self.kept.get(schedule_id) if ANY_ID.fullmatch(schedule_id) else None
         if found is None:
             raise UnknownSchedule
@@ -106,7 +111,8 @@ class Scheduler:
         """
         if workspace_id is not None and tenant_id is None:
             raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
-        return self.kept.page(tenant_id, workspace_id, cursor, limit)
+        found = self.kept.page(tenant_id, workspace_id, cursor, limit)
+        return replace(found, items=tuple(map(self._hiding, found.items)))
 
     def log(self, schedule_id: str, limit: int = 20) -> Sequence[Outcome]:
         """What became of its last slots, newest first."""
@@ -141,10 +147,13 @@ class Scheduler:
             if cron is not None or timezone is not None:
                 changes["cron"] = Cron.parse(known.cron.expression if cron is None else cron, timezone or known.cron.timezone)
             if job is not None:
-                changes["template"] = replace(_sent_back(job, known), tenant_id=known.tenant_id, workspace_id=known.workspace_id)
+                shown = self._hiding(known)
+                changes["template"] = replace(_sent_back(job, shown), tenant_id=known.tenant_id, workspace_id=known.workspace_id)
                 changes["secret_params"] = ()
-            made = known.evolve(**{field: value for field, value in changes.items() if value is not None})
-            return self.as_kept(made)
+            made = self.as_kept(known.evolve(**{field: value for field, value in changes.items() if value is not None}))
+            if job is not None:
+                _stay_hidden(job, shown, made)
+            return made
 
         given = {"cron": cron, "timezone": timezone, "name": name, "overlap": overlap, "catch_up": catch_up, "job": job}
         fields = sorted(field for field, value in given.items() if value is not None)
@@ -180,7 +189,7 @@ class Scheduler:
         nonce = secrets.token_hex(8)
         once = idempotency(idempotency_key, sender, dumps(schedule_id), what="schedule run")
         while True:
-            schedule = self.get(schedule_id)
+            schedule = self._read(schedule_id)
             job = self.job_of(schedule, new_job_id(self.client.settings.cell))
             self.client.check_pools(job.pipeline)
             fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=once, sender=sender)
@@ -217,6 +226,24 @@ class Scheduler:
             raise InvalidInput("the pipeline does not take what it makes of these params for the same again", field="job.params")
         return kept
 
+    def _hiding(self, schedule: Schedule) -> Schedule:
+        """It with its secrets apart, also one that was made before these were: without them, if the pipeline takes its params no more."""
+        template = schedule.template
+        if schedule.secret_params or not template.params:
+            return schedule
+        with suppress(UnknownPipeline):
+            pipeline = self.client.registry.get(template.pipeline)
+            if may_hide(pipeline.params):
+                return self._apart(schedule, pipeline)
+        return schedule
+
+    def _apart(self, schedule: Schedule, pipeline: Pipeline) -> Schedule:
+        try:
+            return self.as_kept(schedule)
+        except InvalidInput:
+            params = pipeline.without_secrets(schedule.template.params)
+            return schedule.evolve(template=replace(schedule.template, params=params))
+
     def skip_due(self, schedule: Schedule, now: int, reason: str) -> bool:
         """Report slots that are due by now as skipped, so many in one step. :return: there was nothing (more) to report."""
         slots = due_slots(schedule, now, CHUNK)
@@ -227,10 +254,10 @@ class Scheduler:
 
     def _update(self, schedule_id: str, change: Callable[[Schedule], Schedule], reason: str) -> Schedule:
         while True:
-            known = self.get(schedule_id)
+            known = self._read(schedule_id)
             made = change(known)
             if made == known:
-                return known
+                return self._hiding(known)
             same_slots = (made.cron, made.paused) == (known.cron, known.paused)
             now = self.kept.now()
             if not same_slots and not self.skip_due(known, now, reason):
@@ -267,6 +294,13 @@ def _sent_back(job: NewJob, known: Schedule) -> NewJob:
         return job
     with in_job():
         return replace(job, params=sent_back(job.params, known.template.params, known.secret_params))
+
+
+def _stay_hidden(job: NewJob, before: Schedule, made: Schedule) -> None:
+    """:raises InvalidInput: names the field in which what was hidden before would be shown."""
+    if job.pipeline == before.template.pipeline:
+        with in_job():
+            stay_hidden(job.params, before.secret_params, {"params": made.template.params, "secret_params": made.secret_params})
 
 
 def due_slots(schedule: Schedule, now: int, limit: int) -> list[int]:

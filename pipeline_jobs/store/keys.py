@@ -107,10 +107,11 @@ KEYS: dict[str, Key] = {
     "open_parts": Key("open_parts:{}", "set of ids", "Parts of a split that have been opened and have not ended."),
     "parts_blobs": Key("parts_blobs:{}", "list of blobs", "What inputs and results of a split name in the artifact store."),
     "parts_ran": Key(
-        "parts_ran",
-        "stream tenant, job, begin, end",
-        "The last runs of parts that ended, of which job, from when to when (ms): about 2,000. Written by end_part, left by erase.",
+        "parts_ran:{}",
+        "stream job, begin, end; 1 h",
+        "A tenant's last runs of parts that ended, of which job, from when to when (ms): about 500. Written by end_part; goes by erase.",
     ),
+    "parts_ran_tenants": Key("parts_ran_tenants", "zset ms->tenant", "Whose parts ended in the last hour. By end_part, left by erase."),
     "ended_splits": Key("ended_splits", "list of `split tenant`", "Splits that are over, with parts or files left. Left by end_splits."),
     "ready_since": Key(
         "ready_since", "zset ms->id", "Queued jobs that could start, dispatched or not, and since when. Left by claim, delay, end."

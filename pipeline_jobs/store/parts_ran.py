@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.pool_figures import leased
 from pipeline_jobs.store.reader import Reader
 
-#: Rows that are kept, about, of all tenants together (`lua/lib/parts.lua`).
-MOST_ROWS = 2_000
+#: Rows that are kept of a tenant, about, for an hour after the last one (`lua/lib/parts.lua`).
+MOST_OF_TENANT = 500
+#: Rows that are read, and of how many tenants, those whose parts ended last: each has the same share of the rows.
+MOST_ROWS, MOST_TENANTS = 2_000, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +28,22 @@ class Held:
     end: int | None
 
 
-def ended(store: Reader) -> list[Held]:
-    """The last runs of parts that have ended, newest first. :raises StoreUnavailable:"""
-    (rows,) = store.streams(MOST_ROWS, [("parts_ran",)])
-    return [Held(row["tenant"], row["job"], int(row["begin"]), int(row["end"])) for _, row in rows]
+def ended(store: Reader, since: int = 0) -> tuple[list[Held], bool]:
+    """The last runs of parts that have ended, each tenant's newest first; and whether there may have been others since then (Unix ms).
+
+    :raises StoreUnavailable:
+    """
+    tenants = [*store.top(MOST_TENANTS + 1, "parts_ran_tenants")]
+    read = tenants[:MOST_TENANTS]
+    share = min(MOST_OF_TENANT, MOST_ROWS // max(1, len(read)))
+    streams = store.streams(share, [("parts_ran", tenant) for tenant in read])
+    found = [[_held(tenant, row) for _, row in rows] for tenant, rows in zip(read, streams, strict=True)]
+    more = len(tenants) > len(read) or any(len(rows) == share and (rows[-1].end or 0) > since for rows in found)
+    return list(chain.from_iterable(found)), more
+
+
+def _held(tenant_id: str, row: Mapping[str, str]) -> Held:
+    return Held(tenant_id, row["job"], int(row["begin"]), int(row["end"]))
 
 
 def running(store: Reader) -> list[Held]:
@@ -40,7 +56,6 @@ def running(store: Reader) -> list[Held]:
 
 def forget(store: Reader, tenant_id: str) -> None:
     """Remove a tenant's rows. :raises StoreUnavailable:"""
-    key = store.keys("parts_ran")
     with store_errors():
-        if theirs := [number for number, row in store.client.xrange(key) if row["tenant"] == tenant_id]:
-            store.client.xdel(key, *theirs)
+        store.client.delete(store.keys("parts_ran", tenant_id))
+        store.client.zrem(store.keys("parts_ran_tenants"), tenant_id)

@@ -26,7 +26,8 @@ def kill(cell: Cell, worker: str, runs: Sequence[Job], lived_ms: int | None = 7_
     cell.store.announce(worker, 0, [(run.job_id, run.fence) for run in runs], kind=kind)
     cell.store.rescue()
     client.zadd(keys("workers"), {worker: 1})
-    client.zadd(keys("leases"), {run.job_id: int(time.time() * 1000) - 1 for run in runs})
+    if runs:
+        client.zadd(keys("leases"), {run.job_id: int(time.time() * 1000) - 1 for run in runs})
     while cell.store.rescue():
         pass
 

@@ -27,6 +27,7 @@ from pipeline_jobs.history.tables import JOBS, METADATA, VERSIONS
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs import listing
 from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.operation import erase
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.maintenance import Purge
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
@@ -295,8 +296,12 @@ def test_an_erased_tenant_does_not_come_back_either(kept: Kept) -> None:
     assert len(kept.rows()) == len(mine) + 1
 
 
-def test_an_erasure_counts_each_job_once_wherever_it_is(kept: Kept) -> None:
-    """The store's alone, the history's alone, and those that both have; and its dry run says the same before."""
+@pytest.mark.parametrize("looked_up", [0, 2_000])
+def test_an_erasure_counts_each_job_once_wherever_it_is(kept: Kept, monkeypatch: pytest.MonkeyPatch, looked_up: int) -> None:
+    """The store's alone, the history's alone, and those that both have; and its dry run says the same before, also of very many."""
+    monkeypatch.setattr(erase, "MOST_LOOKED_UP", looked_up)
+    if not looked_up:
+        monkeypatch.setattr(kept.history, "known", None)
     again = kept.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), job_id="job_1_00000001")
     kept.cell.client.cancel(again.job_id)
     kept.ended(tenant_id="acme")

@@ -13,7 +13,7 @@ from pipeline_jobs.events.log import read_all
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.executor import Ending
-from pipeline_jobs.pipelines import NoParams, Pipeline, RetryPolicy
+from pipeline_jobs.pipelines import NoParams, Pipeline, RetryPolicy, WorkerClass
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 from tests.integration.lost_runs import kill
@@ -67,6 +67,26 @@ def test_parts_that_were_lost_together_twice_start_one_after_the_other(parted: P
     assert (ended.status, ended.crashes) == (JobStatus.COMPLETED, 0)
     assert (parted.left(), differences(parted.cell.store)) == ([], [])
     assert not parted.cell.store.exists("lost")
+
+
+@pytest.mark.parametrize("meanwhile", ["nobody", "a worker of other jobs"])
+def test_parts_that_were_lost_start_again_in_the_order_of_their_numbers(jobs: Cell, tmp_path: Path, meanwhile: str) -> None:
+    roomy = jobs.with_settings(max_concurrent_jobs=1000, lease_seconds=60.0, announce_seconds=1000.0)
+    parted = Parted(roomy, tmp_path, words=[f"word{n}" for n in range(12)], window=12)
+    parted.slots(12)
+    job = parted.submit()
+    parted.run_next()
+    kill(parted.cell, "c1", [parted.start_next() for _ in parted.hints()])
+    if meanwhile != "nobody":
+        parted.cell.store.announce("c2", 4, [], kind=WorkerClass.of(["sleep"]))
+        kill(parted.cell, "c2", [])
+    parted.slots(4)
+    numbers = []
+    while hints := parted.hints():
+        numbers.append(hints[0][0].rpartition(".")[2])
+        parted.run_next()
+    assert numbers[:12] == [str(number) for number in range(12)]
+    assert (parted.seen(job).status, differences(parted.cell.store)) == (JobStatus.COMPLETED, [])
 
 
 def test_a_part_that_kills_its_workers_ends_its_job_and_no_part_of_another(parted: Parted) -> None:

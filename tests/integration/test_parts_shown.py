@@ -183,8 +183,44 @@ def test_who_ran_when_has_the_parts_of_a_job_under_its_id_and_tenant(parted: Par
     store.finish(part.job_id, part.fence, JobStatus.COMPLETED)
     (ran,) = last_hour(parted.cell.client, store.now()).tenants
     assert (ran.tenant_id, ran.jobs, ran.minutes // 10) == ("acme", 1, 5)
-    (was,), (runs,) = parts_ran.ended(store), parts_ran.running(store)
+    ((was,), more), (runs,) = parts_ran.ended(store), parts_ran.running(store)
+    assert not more
     assert (was.tenant_id, was.job_id, runs.tenant_id, runs.job_id, runs.end) == ("acme", job.job_id, "acme", job.job_id, None)
     assert ((was.end or 0) - was.begin) // 60_000 // 10 == 2
     parts_ran.forget(store, "other")
-    assert parts_ran.ended(store) == [was]
+    assert parts_ran.ended(store) == ([was], False)
+
+
+def test_a_tenant_with_very_many_short_parts_takes_no_others_place_in_who_ran_when(parted: Parted, monkeypatch: pytest.MonkeyPatch) -> None:
+    parted.slots(2)
+    store, keys = parted.cell.store, parted.cell.store.keys
+    for tenant in ("quiet", "greedy"):
+        for n in range(3_000) if tenant == "greedy" else ():
+            store.client.xadd(keys("parts_ran", tenant), {"job": f"job_{n}", "begin": n, "end": n + 1})
+        parted.submit(tenant_id=tenant)
+        parted.run_next()
+        part = part_that_took(parted, 25)
+        store.finish(part.job_id, part.fence, JobStatus.COMPLETED)
+        parted.cell.client.cancel(part.part_of)
+    assert store.client.xlen(keys("parts_ran", "greedy")) < 2 * parts_ran.MOST_OF_TENANT
+    assert 0 < store.client.ttl(keys("parts_ran", "greedy")) <= 3_600
+    held, more = parts_ran.ended(store)
+    assert [held[0].tenant_id, *{one.tenant_id for one in held[1:-1]}, held[-1].tenant_id] == ["greedy", "greedy", "quiet"]
+    assert more, "not all of the greedy one's are kept"
+    assert not parts_ran.ended(store, held[1].end)[1], "what is not kept is older"
+    monkeypatch.setattr(parts_ran, "MOST_ROWS", 4)
+    assert [one.tenant_id for one in parts_ran.ended(store)[0]] == ["greedy", "greedy", "quiet"], "each has half of them"
+    monkeypatch.setattr(parts_ran, "MOST_TENANTS", 1)
+    held, more = parts_ran.ended(store, store.now())
+    assert ({one.tenant_id for one in held}, more) == ({"greedy"}, True)
+
+
+def test_whose_parts_ended_an_hour_ago_is_forgotten(parted: Parted) -> None:
+    parted.slots(1)
+    store, tenants = parted.cell.store, parted.cell.store.keys("parts_ran_tenants")
+    store.client.zadd(tenants, {"old": store.now() - 3_600_000, "late": store.now() - 3_500_000})
+    parted.submit()
+    parted.run_next()
+    part = part_that_took(parted, 1)
+    store.finish(part.job_id, part.fence, JobStatus.COMPLETED)
+    assert store.client.zrange(tenants, 0, -1) == ["late", "acme"]

@@ -110,6 +110,7 @@ MIXES, LISTING = "tests/integration/test_mixes.py", "tests/integration/test_list
 EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
+OF_RUN = "tests/unit/test_run.py"
 RUN_LOG, LOGS, WEB_LOGS = "tests/unit/test_run_log.py", "tests/integration/test_job_logs.py", "tests/integration/web/test_job_logs.py"
 CONNECTIONS = "tests/unit/web/test_connections.py"
 COSTS = "tests/integration/web/test_costs.py"
@@ -482,7 +483,12 @@ GUARDS = (
     _lua("reconcile", "a place is one of its pool", "    use_pool(pool_of(job))\n    if not", "    if not", POOLS),
     # -- parts
     _lua("lib/parts", "so many parts are open", "math.min(from + many, tonumber(known[1]))", "tonumber(known[1])", PARTS),
-    _lua("lib/fair", "parts start by their numbers", "if best then return first_part(),", "if best then return best,", PARTS),
+    _lua("lib/parts", "who ran when has a share for each tenant", " 'MAXLEN', '~', 500,", "", PARTS_SHOWN),
+    _lua("lib/parts", "who ran when goes after an hour", "    redis.call('EXPIRE', key, 3600)\n", "", PARTS_SHOWN),
+    _py("store/parts_ran", "each tenant's rows are read", "MOST_ROWS // max(1, len(read))", "MOST_ROWS", PARTS_SHOWN),
+    _lua("lib/fair", "lost parts start again by their numbers", "    member = first_part(K.lost(), member)\n", "", PARTS_LOST),
+    _lua("lib/fair", "lost parts that stay, too", "local first = first_part(K.lost(), member)", "local first = member", PARTS_LOST),
+    _lua("lib/fair", "parts start by their numbers", "return first_part(K.ready(tenant, workspace, of), best),", "return best,", PARTS),
     _lua("lib/parts", "the next part is opened", "  open_parts(split, job.part_of, whole, 1)\n", "", PARTS),
     _lua("lib/parts", "the last part wakes its job", "'left', -1) == 0 then", "'left', -1) == -1 then", PARTS),
     _lua(
@@ -1305,6 +1311,38 @@ GUARDS = (
     ),
     _py("jobs/executor", "no error shows what is hidden", "if context and job.secret_params:", "if False:", HIDDEN),
     _py("jobs/log_keeper", "what is hidden is masked in the log", ", *texts_of(job.secret_params)]", "]", HIDDEN),
+    _py("jobs/run", "no progress shows what is hidden", "message and self._shown(str(message))", "message", OF_RUN),
+    _py("jobs/run", "no warning shows what is hidden", "(self._shown(text), WARNING)", "(text, WARNING)", OF_RUN),
+    _py("jobs/executor", "a run masks what it tells", ", kept.log.shown) as run,", ") as run,", HIDDEN),
+    _py(
+        "jobs/stage_runs",
+        "no prompt shows what is hidden",
+        "context.run_log.shown(stage.asks(context.data))",
+        "stage.asks(context.data)",
+        HIDDEN,
+    ),
+    _py("jobs/log_keeper", "a prompt of no secrets keeps its links", "        if job.secret_params:\n", "        if True:\n", HIDDEN),
+    _py("runlog/capture", "our tracebacks show no secret", "            _mask_traceback(run.log, record)\n", "            pass\n", RUN_LOG),
+    _py("runlog/capture", "others' tracebacks show no secret", "    _mask_traceback(log, record)\n", "", RUN_LOG),
+    _py("logs", "the log has the masked traceback", 'event["exception"] = text\n', "pass\n", RUN_LOG),
+    _py("runlog/secret_params", "asterisks are no secret", 'value and not value.strip("*")', "False", SECRET_PARAMS),
+    _py("runlog/secret_params", "what was hidden is not shown under its name", "(there or not", "(not", HIDDEN),
+    _py("runlog/secret_params", "what was hidden is not shown under another name", " or not value.isdisjoint(new))", ")", HIDDEN),
+    _py(
+        "schedules/scheduler",
+        "a changed schedule shows no secret",
+        "                _stay_hidden(job, shown, made)\n",
+        "                pass\n",
+        HIDDEN,
+    ),
+    _py(
+        "schedules/scheduler",
+        "an old schedule shows no secret",
+        "return self._hiding(self._read(schedule_id))",
+        "return self._read(schedule_id)",
+        HIDDEN,
+    ),
+    _py("schedules/scheduler", "old schedules in a list show none", "tuple(map(self._hiding, found.items))", "found.items", HIDDEN),
     _py("schedules/schedule", "a schedule shows no secret", '        del shown["secret_params"]\n', "", HIDDEN),
     _py("jobs/folder_marks", "a text that looks like the mark", "piece.replace(_WORD, _WORD + _OWN)", "piece", FOLDER_MARKS),
     _py(
@@ -1653,7 +1691,7 @@ GUARDS = (
     _lua("advance", "a job does not go to and fro", "to_and_fro = times > 1", "to_and_fro = false", BESIDE),
     _lua("advance", "nor by way of other stages", "to_and_fro = times > 1", "to_and_fro = string.match(before, '%S*$') == stage", LOST),
     _lua("lib/fair", "lost jobs leave work for the others", "here.passed < LOST_MOST and not worked_enough()", "not worked_enough()", LOST),
-    _lua("lib/fair", "those that stay are few", "here.stayed < LOST_STAY and not", "not", LOST),
+    _lua("lib/fair", "those that stay are few", "here.stayed < 20 and not", "not", LOST),
     _lua("lib/fair", "and stand behind the others", "int(order + 1e15), member)", "order, member)", LOST, PLACES),
     _lua("lib/queue", "what is set apart is work", "  spend(12)\n", "", LOST),
     _lua("announce", "when a lease was renewed is noted", "'renewed_at', int(leases[i + 1] - LEASE_MS))", "'renewed_at', '0')", LOST),
@@ -2165,6 +2203,30 @@ GUARDS = (
     _lua("continued", "only what was told as it is", "if outcome ~= '' and", "if false and", CONTINUED),
     _lua("continue", "no row waits for the clock before", "'LIMIT', 0, limit - #ids)", "'LIMIT', 0, 0)", CONTINUED),
     _lua("continue", "a row that is taken is taken", "int(NOW + TELL_MS), id", "int(NOW), id", CONTINUED),
+    _py(
+        "jobs/bulk_ended",
+        "a deletion reaches the history",
+        "if client.beyond and reaches_beyond(client, action, query)",
+        "if False",
+        HISTORY_API,
+    ),
+    _py("jobs/bulk_ended", "a text is not looked for there", " and query.q is None", "", HISTORY_API),
+    _py(
+        "jobs/bulk_ended",
+        "what only the history has goes",
+        "                client.beyond.delete_all([job])\n",
+        "                pass\n",
+        HISTORY_API,
+    ),
+    _py("web/api/counts", "a count reaches the history", "not reaches_beyond(client, action, query)", "True", HISTORY_API),
+    _py(
+        "history/gone_jobs",
+        "the files go first",
+        "            self._drop_folder(job.job_id, Whose(job.tenant_id), job.order)\n",
+        "            pass\n",
+        HISTORY_API,
+    ),
+    _py("operation/erase", "a dry run looks up no more than some", "if ended <= MOST_LOOKED_UP else", "if True else", HISTORY),
     _py("jobs/bulk_ended", "a job is retried once", 'idempotency_key=f"bulk retry of {job.job_id}", ', "", BULK),
     _py("jobs/bulk_ended", "a limit is told", "elif n == 0:", "elif False:", BULK),
     _py("jobs/bulk_ended", "a tenant's limit is no other's", "query.tenant_id is None and _is_of_its_tenant(error)", "False", BULK),

@@ -12,6 +12,8 @@ from pipeline_jobs.context import StageLate
 from pipeline_jobs.exceptions import JobCancelled, LeaseLost
 from pipeline_jobs.jobs import run as run_module
 from pipeline_jobs.jobs.run import Run, install_interrupt
+from pipeline_jobs.runlog.masking import Mask
+from pipeline_jobs.store.runs import WARNING
 from tests.waiting import until
 
 
@@ -58,6 +60,16 @@ def test_many_reports_become_few_writes_and_the_last_is_always_written(store: Fa
     values = [percent for percent, _, _ in store.written]
     assert len(values) < 1000
     assert values[-1] == 99.99
+
+
+def test_what_the_store_is_told_is_without_the_jobs_secrets(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module._watch, "add", lambda run: None)
+    with Run(store.progress, "j", 1, shown=Mask(["hunter2"])) as run:
+        run.report("fetch", 0.0, None)
+        run.warn("fetch", "odd: hunter2")
+        run.report("fetch", 90.0, "with hunter2")
+    assert store.written == [(90.0, "fetch", "with ***")]
+    assert store.passed == [("fetch", 0.0), ("odd: ***", WARNING)]
 
 
 def test_what_is_handed_over_is_not_written_again(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,40 @@ def test_the_workers_own_log_has_no_secret_either(capsys: pytest.CaptureFixture[
     assert "hunter2" not in printed + log.lines()
 
 
+class Formatted(logging.Handler):
+    """What the worker's own log would have of each record."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
+
+
+@pytest.mark.parametrize(
+    "formatter", [logs.formatter("json"), logs.formatter("console"), logging.Formatter()], ids=["json", "console", "python"]
+)
+@pytest.mark.parametrize("name", ["my.library", "pipeline_jobs.jobs.executor"])
+def test_the_tracebacks_of_the_workers_own_log_have_no_secret(formatter: logging.Formatter, name: str) -> None:
+    """Also those that we write of a stage that failed."""
+    handler, above = Formatted(formatter), logs.OURS if name.startswith(logs.OURS.name) else logging.getLogger()
+    above.addHandler(handler)
+    try:
+        with captured(RunLog(mask=Mask(["hunter2"]))):
+            try:
+                raise ValueError("wrong: hunter2")
+            except ValueError:
+                logging.getLogger(name).exception("broken")
+    finally:
+        above.removeHandler(handler)
+    (text,) = handler.texts
+    assert "ValueError: wrong: ***" in text
+    assert "in test_the_tracebacks" in text
+    assert "hunter2" not in text
+
+
 def test_a_secret_is_masked_in_each_way_to_say_something(tmp_path: Path) -> None:
     log = RunLog(mask=Mask(["hunter2"]))
     context = make_context(tmp_path, run_log=log)

@@ -233,20 +233,19 @@ local function used_ms(job)
   return math.max(0, job.ran_until and job.ran_until - started or since(started))
 end
 
--- How much slot time a job that leaves its slot is charged for, in ms. A dispatch that the tenant itself cancelled costs something, or a
--- tenant that submits and cancels would be served for ever. A lost hint costs nothing, nor does
--- a job's first run that was lost with its worker. A second one does: a tenant whose jobs kill their workers would have the slots for
--- nothing, and everybody else would wait.
-local function worth_ms(job)
-  if job.ran_until and not job.crashes then return 0 end
-  if job.status == 'running' or job.taken_back then return math.max(LEAST_MS, used_ms(job)) end
-  return 0
-end
-
 -- A slot is free again: the charge is corrected, and tenants and workspaces that waited for it may come back. `to`: the job's terminal
 -- status, if it ends.
 local function slot_freed(id, job, to, ...)
-  local used, pipe = worth_ms(job), pipe_of(job.pipeline)
+  -- How much slot time a job that leaves its slot is charged for, in ms. A dispatch that the tenant itself cancelled costs something, or a
+  -- tenant that submits and cancels would be served for ever. A lost hint costs nothing, nor does
+  -- a job's first run that was lost with its worker. A second one does: a tenant whose jobs kill their workers would have the slots for
+  -- nothing, and everybody else would wait.
+  local function worth_ms()
+    if job.ran_until and not job.crashes then return 0 end
+    if job.status == 'running' or job.taken_back then return math.max(LEAST_MS, used_ms(job)) end
+    return 0
+  end
+  local used, pipe = worth_ms(), pipe_of(job.pipeline)
   local correction, in_ring = used - tonumber(job.charged or '0')
   -- For time to come at most this much was charged. If it seems to be more, the server's clock was set back, and others would have to
   -- wait for that.
@@ -286,21 +285,24 @@ local function charge_running(id, job)
   use_pool(before)
 end
 
+-- Of the open parts of a job, which have the same score in a sorted set, the first: as texts the tenth is before the second.
+local function first_part(key, first)
+  local split, lowest, rest = string.match(first, '^(%S+~%d+%.)(%d%d+)( ?%S*)$')
+  if not split then return first end
+  spend(5)
+  local score = redis.call('ZSCORE', key, first)
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', key, score, score, 'LIMIT', 0, 100)) do
+    if string.sub(other, 1, #split) ~= split then break end
+    lowest = math.min(lowest, string.match(other, '^%d+', #split + 1))
+  end
+  return split .. int(lowest) .. rest
+end
+
 -- The best job of a workspace: over its lanes by priority, then order. Lanes whose pipeline is full are passed over: the pipeline is at
 -- its cap, or no free slot belongs to a worker that knows it. So are those whose last slots are for other tenants.
 -- Returns member, its pipeline, whether it is the last of its lane | nil, the pipelines that are full, whether there are such others.
 local function best_of(tenant, workspace, free)
   local best, score, of, last, kept
-  -- Of the open parts of a job, which stand together, the first: as texts the tenth is before the second.
-  local function first_part()
-    local split, lowest = string.match(best, '^(.+~%d+%.)(%d%d+)$')
-    if not split then return best end
-    for _, other in ipairs(redis.call('ZRANGE', K.ready(tenant, workspace, of), 1, 99)) do
-      if string.sub(other, 1, #split) ~= split then break end
-      lowest = math.min(lowest, string.sub(other, #split + 1))
-    end
-    return split .. int(lowest)
-  end
   local full = {}
   for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, -1)) do
     if room_of(pipeline) <= 0 then
@@ -318,7 +320,7 @@ local function best_of(tenant, workspace, free)
       end
     end
   end
-  if best then return first_part(), of, last end
+  if best then return first_part(K.ready(tenant, workspace, of), best), of, last end
   return nil, full, kept
 end
 
@@ -334,11 +336,10 @@ end
 -- Jobs that were lost with their worker have already had their turn. A job whose tenant or pipeline is at a limit gets the next place of
 -- its lane again; a job for which no worker that knows it has a free slot, or whose tenant may not have the last slots, stays the next for
 -- such a slot, behind those of whom that is not known (STAYS); so does one that has a hint, until it starts. Those with hints stand above
--- HINTED, so that they are not read for each slot.
--- Very many may stay, and the others wait for this admission: so it looks at LOST_MOST that do not, and at LOST_STAY that did, of which
+-- HINTED, so that they are not read for each slot. Parts of a job stand at its place, and have their turns by their numbers.
+-- Very many may stay, and the others wait for this admission: so it looks at LOST_MOST that do not, and at 20 that did, of which
 -- nobody is looked at twice (`stayed`); the rest have their turn in their lanes. Returns the same as next_job.
 local LOST_MOST = 100
-local LOST_STAY = 20
 -- An order is a time in microseconds: below this until 2046.
 local STAYS = 24e14
 local HINTED = 4e15
@@ -359,15 +360,19 @@ local function next_lost(free)
   while here.passed < LOST_MOST and not worked_enough() do
     local member, order = unpack(redis.call('ZRANGEBYSCORE', K.lost(), '-inf', '(' .. int(STAYS), 'WITHSCORES', 'LIMIT', 0, 1))
     if not member then break end
+    member = first_part(K.lost(), member)
     local id, job, changed = look(member)
     if id then return id, job, changed end
     here.passed = here.passed + 1
     if job then redis.call('ZADD', K.lost(), int(order + 1e15), member) end
   end
-  while here.stayed < LOST_STAY and not worked_enough() do
+  while here.stayed < 20 and not worked_enough() do
     local member = redis.call('ZRANGEBYSCORE', K.lost(), int(STAYS), '(' .. int(HINTED), 'LIMIT', here.stayed, 1)[1]
     if not member then break end
-    local id, job, changed = look(member)
+    local first = first_part(K.lost(), member)
+    local id, job, changed = look(first)
+    -- It may have a hint (see above), and this one none.
+    if not id and first ~= member then id, job, changed = look(member) end
     if id then return id, job, changed end
     if job then here.stayed = here.stayed + 1 end
   end

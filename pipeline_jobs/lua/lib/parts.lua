@@ -68,9 +68,12 @@ local function end_part(id, job, to, detail)
   release(id, job, to)
   record_usage(job, nil, used)
   if used > 0 then
-    -- Its record goes; who ran when is asked later.
-    local till = job.ran_until or NOW
-    redis.call('XADD', K.parts_ran(), 'MAXLEN', '~', 2000, '*', 'tenant', job.tenant_id, 'job', job.part_of, 'begin', int(till - used), 'end', int(till))
+    -- Its record goes; who ran when over the last hour is asked later.
+    local till, key = job.ran_until or NOW, K.parts_ran(job.tenant_id)
+    redis.call('XADD', key, 'MAXLEN', '~', 500, '*', 'job', job.part_of, 'begin', int(till - used), 'end', int(till))
+    redis.call('EXPIRE', key, 3600)
+    redis.call('ZADD', K.parts_ran_tenants(), int(NOW), job.tenant_id)
+    redis.call('ZREMRANGEBYSCORE', K.parts_ran_tenants(), '-inf', int(NOW - 3600000))
   end
   move(id, job, to)
   if job.run_until then redis.call('ZREM', K.deadlines(), id) end

@@ -27,7 +27,7 @@ routes = Routes("bulk", "/pipeline/jobs", tag="jobs")
     "Cancel, retry or delete jobs by filter",
     "Does it to the jobs that match the filters of `GET /pipeline/jobs`, newest first. A request retries or deletes up to 100 jobs, and "
     "looks at about 10,000 to cancel or to count; `next_cursor` says where to continue. Start with `dry_run`. A job is retried once, "
-    "however often the request is sent.",
+    "however often the request is sent. A deletion reaches the history, too.",
     {200: answer("What was done, or would be done.", Bulk)},
     errors=(429,),
 )

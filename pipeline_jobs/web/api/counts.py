@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.bulk import PAGE, Cancelled, cancel_matching
-from pipeline_jobs.jobs.bulk_ended import MOST, STATUSES, BulkAction, BulkDone
+from pipeline_jobs.jobs.bulk_ended import MOST, STATUSES, BulkAction, BulkDone, pages_of, reaches_beyond
 from pipeline_jobs.jobs.listing import BUDGET, JobQuery, tally
+from pipeline_jobs.store.pages import Page
 from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.state import web
 
@@ -32,15 +35,19 @@ def count_live(query: JobQuery) -> Cancelled:
 def count_ended(action: BulkAction, query: JobQuery) -> BulkDone:
     """The same of jobs that have ended, of those statuses that the action is for."""
     query = replace(query, statuses=query.statuses or STATUSES[action], limit=MOST)
-    first = tally(web().cell.store, query)
-    cost(first.looked_at * LOOKED_SECONDS)
-    return _pages(query) if first.more else BulkDone(sum(first.of("status").values()), 0, (), None)
+    client = web().cell.client
+    if not reaches_beyond(client, action, query):
+        first = tally(web().cell.store, query)
+        cost(first.looked_at * LOOKED_SECONDS)
+        if not first.more:
+            return BulkDone(sum(first.of("status").values()), 0, (), None)
+    return _counted_by_pages(pages_of(client, action, query), query)
 
 
-def _pages(query: JobQuery) -> BulkDone:
+def _counted_by_pages(pages: Callable[[JobQuery], Page[Job]], query: JobQuery) -> BulkDone:
     matched = 0
     for _ in range(MOST_LOOKED // BUDGET):
-        page = web().cell.client.list(query)
+        page = pages(query)
         cost(BUDGET * LOOKED_SECONDS)
         matched += len(page.items)
         if page.next_cursor is None or matched >= MOST_FOUND:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from flask import Response
 
 from pipeline_jobs.exceptions import UnknownJob
@@ -128,26 +126,12 @@ def delete(path: JobPath) -> Response:
     try:
         done = handle.cancel()
     except UnknownJob:
-        _delete_what_is_left(path.job_id)
+        web().cell.gone_jobs.delete(path.job_id, caller().whose)
         return reply({"job_id": path.job_id, "status": "deleted"})
     if done.was in LIVE:
         return reply({"job_id": path.job_id, "status": "cancelled"}, 200 if done.job.ended else 202)
     handle.forget(done.job.order)
     return reply({"job_id": path.job_id, "status": "deleted"})
-
-
-def _delete_what_is_left(job_id: str) -> None:
-    """Of a job whose record is gone: its files, and what the history has of it. :raises UnknownJob: neither."""
-    cell, found = web().cell, False
-    if cell.history is not None:
-        with suppress(UnknownJob):
-            cell.history.delete(job_id, caller().whose)
-            found = True
-    try:
-        cell.kept.delete(caller().own(cell.kept.get(job_id, caller().tenant(None)), UnknownJob))
-    except UnknownJob:
-        if not found:
-            raise
 
 
 @routes.get(

@@ -12,6 +12,7 @@ from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
 from pipeline_jobs.web.schemas.jobs import Job, JobPath
 from pipeline_jobs.web.schemas.retry import RetryRequest
+from pipeline_jobs.web.state import web
 
 routes = Routes("retry", "/pipeline/jobs", tag="jobs")
 
@@ -27,5 +28,5 @@ routes = Routes("retry", "/pipeline/jobs", tag="jobs")
 )
 def retry(path: JobPath, body: RetryRequest, header: IdempotencyHeaders) -> Response:
     old = handle_of(path.job_id).record()
-    job, headers = submitting.retry(old, body.from_stage, header.idempotency_key, body.changes(old))
+    job, headers = submitting.retry(old, body.from_stage, header.idempotency_key, body.changes(old, web().cell.pipelines))
     return job_reply(job, 201, {"Location": job_path(job), **headers})

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from flask import Response, request
 
-from pipeline_jobs.access import audit
 from pipeline_jobs.events import log
 from pipeline_jobs.events.tokens import feed_scope
-from pipeline_jobs.exceptions import UnknownBatch, UnknownJob
+from pipeline_jobs.exceptions import UnknownBatch
 from pipeline_jobs.jobs.batches import MAX_JOBS, Batch, BatchQuery, Made
 from pipeline_jobs.jobs.bulk_ended import MOST
 from pipeline_jobs.jobs.graph import mermaid as as_mermaid
@@ -217,40 +214,18 @@ def delete(path: WorkflowPath) -> Response:
     try:
         batch = own_workflow(path.workflow_id)
     except UnknownBatch:
-        jobs, more = _delete_what_is_left(path.workflow_id, MOST)
+        who = caller()
+        jobs, more = web().cell.gone_jobs.delete_workflow(path.workflow_id, who.whose, MOST, actor=who.actor)
         if not jobs:
             raise
+        cost(jobs * (CANCELLED_SECONDS + MADE_SECONDS))
         return _deleted(path.workflow_id, jobs, more)
     if batch.completed_at is None:
         return _cancelled(batch)
     done = web().cell.workflows.delete(batch.batch_id, actor=caller().actor)
     cost(done.matched * (CANCELLED_SECONDS + MADE_SECONDS))
-    if done.next_cursor is not None or done.not_done:
-        return _deleted(batch.batch_id, done.done, done.next_cursor is not None)
-    jobs, more = _delete_what_is_left(batch.batch_id, MOST - done.done)
-    return _deleted(batch.batch_id, done.done + jobs, more)
+    return _deleted(batch.batch_id, done.done, done.next_cursor is not None)
 
 
 def _deleted(workflow_id: str, jobs: int, more: bool) -> Response:
     return reply({"batch_id": workflow_id, "status": "deleted", "jobs": jobs, "more": more})
-
-
-def _delete_what_is_left(workflow_id: str, most: int) -> tuple[int, bool]:
-    """Of a workflow whose jobs have no records any more: so many of those that the history has, and their files.
-
-    :return: how many, and whether some are left.
-    """
-    who, cell = caller(), web().cell
-    if cell.history is None:
-        return 0, False
-    jobs, more = cell.history.of_workflow(workflow_id, who.whose, most)
-    # The files first: should this end in between, the request that comes again finds the rows, and what is left.
-    for job in jobs:
-        with suppress(UnknownJob):
-            cell.kept.delete(cell.kept.get(job.job_id, job.tenant_id))
-    if jobs:
-        cell.history.bury([(job.job_id, job.order) for job in jobs])
-        whose = jobs[0].tenant_id
-        audit.record(cell.store, who.actor, "jobs.deleted", whose, {"done": len(jobs), "batch_id": workflow_id}, tenant_id=whose)
-    cost(len(jobs) * (CANCELLED_SECONDS + MADE_SECONDS))
-    return len(jobs), more

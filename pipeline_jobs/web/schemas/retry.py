@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from pipeline_jobs.job import Job
-from pipeline_jobs.runlog.secret_params import sent_back
+from pipeline_jobs.pipelines import Registry
+from pipeline_jobs.runlog.secret_params import sent_back, stay_hidden
 from pipeline_jobs.web.http.validation import check_json
 from pipeline_jobs.web.schemas.fields import Body
 
@@ -36,12 +37,16 @@ class RetryRequest(Body):
         None, max_length=64, description="One of the pipeline's `qualities`, in place of the old job's. Absent: that one's."
     )
 
-    def changes(self, old: Job) -> Mapping[str, Any]:
+    def changes(self, old: Job, pipelines: Registry) -> Mapping[str, Any]:
         """What is another one than the old job's: nothing, or `params` (all of them) and `quality`.
 
-        :raises InvalidInput: `params` hold a value that no store keeps (names the path); or asterisks that may stand for several values.
+        :raises InvalidInput: `params` hold a value that no store keeps (names the path); or asterisks that may stand for several values, or
+            for one that would be shown now.
         """
         check_json(self.params, "params")
-        before, params = old.asked_again(), sent_back({**old.params, **self.params}, old.params, old.secret_params)
+        sent = {**old.params, **self.params}
+        before, params = old.asked_again(), sent_back(sent, old.params, old.secret_params)
+        if old.secret_params and self.params:
+            stay_hidden(sent, old.secret_params, pipelines.get(old.pipeline).stored_params(params))
         asked = {"params": params, "quality": old.quality if self.quality is None else self.quality}
         return {name: value for name, value in asked.items() if value != getattr(before, name)}

@@ -13,6 +13,7 @@ from pipeline_jobs.web.api.batches import own_batch
 from pipeline_jobs.web.api.bulk import one_call
 from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.schemas.bulk import BulkRequest
+from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
 from pipeline_jobs.web.ui.listing import filters
 from pipeline_jobs.web.ui.story import name_of_batch
@@ -75,5 +76,5 @@ def _page(body: BulkRequest, done: int | None, stopped: str = "") -> Response:
     return page(
         "bulk",
         action=body.action, matched=left.matched, more=left.next_cursor is not None, filters=filters(), done=done, stopped=stopped,
-        back=url_for(endpoint, **where), of_batch=name_of_batch(batch) if batch else "",
+        back=url_for(endpoint, **where), in_history=web().cell.history is not None, of_batch=name_of_batch(batch) if batch else "",
     )  # fmt: skip

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from flask.testing import FlaskClient
-from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretBytes, SecretStr, create_model
 
 from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.executor import Ending
-from pipeline_jobs.pipelines import Pipeline, Stage
+from pipeline_jobs.pipelines import Pipeline, Stage, Wait
 from pipeline_jobs.schedules.fire import Fire
 from pipeline_jobs.states import JobStatus
 
@@ -40,6 +40,26 @@ class DeployParams(BaseModel):
     logins: list[Login] = []
     box: Box | None = None
     place: str = "here"
+
+
+class Strict(BaseModel):
+    kind: Literal["strict"]
+    password: SecretStr
+
+
+class Loose(BaseModel):
+    kind: Literal["loose"]
+    #: Where it is shown it has another name.
+    key: str = Field(validation_alias="password", serialization_alias="key")
+
+
+class Lax(BaseModel):
+    kind: Literal["lax"]
+    password: Annotated[str, AfterValidator(str.upper)]
+
+
+class EitherParams(BaseModel):
+    login: Strict | Loose | Lax = Field(discriminator="kind")
 
 
 GIVEN = {
@@ -69,8 +89,12 @@ class Deploys:
         print("given", dict(context.params))
         context.log.info("with %s", context.params["token"])
 
+    def read_all(self, context: JobContext) -> None:
+        self.given.append(dict(context.params))
+
     def tell(self, context: JobContext) -> None:
         if self.fails:
+            context.progress(0.5, f"at {context.params['token']}")
             raise RuntimeError(context.params["token"])
 
     def run(self, job_id: str) -> Job:
@@ -78,6 +102,12 @@ class Deploys:
         outcome = self.world.cell.executor.run(job_id, self.world.record(job_id).fence, "w1")
         assert outcome.ending in (Ending.COMPLETED, Ending.FAILED)
         return self.world.record(job_id)
+
+
+def posted_to(client: FlaskClient, path: str) -> str:
+    answer = client.post(path)
+    assert answer.status_code == 200, answer.text
+    return answer.text
 
 
 @pytest.fixture
@@ -116,13 +146,37 @@ def test_a_stage_has_it_and_whoever_sees_the_job_has_asterisks(client: FlaskClie
     assert STARS not in browser.get(f"/submit?like={record.job_id}").text, "asterisks are no parameter of another job"
 
 
-def test_what_a_stage_says_of_it_in_a_failure_is_masked_in_the_log_and_in_the_error(client: FlaskClient, deploys: Deploys) -> None:
+def test_what_a_stage_says_of_it_in_a_failure_is_masked_wherever_it_is_told(
+    client: FlaskClient, deploys: Deploys, capsys: pytest.CaptureFixture[str]
+) -> None:
     deploys.fails = True
     job = posted(client, JOBS, {"pipeline": "deploy", "params": GIVEN})
     failed = deploys.run(job["job_id"])
     assert (failed.status, failed.error) == (JobStatus.FAILED, "RuntimeError: ***")
     for own in ("", "/logs", "/events"):
         assert "hunter" not in client.get(f"{JOBS}/{job['job_id']}{own}").text
+    assert "at ***" in client.get(f"{JOBS}/{job['job_id']}/events").text
+    written = "".join(capsys.readouterr())
+    assert "  | RuntimeError: ***" in written
+    assert "hunter" not in written
+
+
+LINK = "https://yes.example/?token=abcdefgh"
+
+
+@pytest.mark.parametrize(("pipeline", "params", "asked"), [("asks", {"token": "hunter-token"}, "is it *** ?"), ("links", {}, LINK)])
+def test_a_prompt_has_no_secret_of_its_job_and_is_else_as_it_is(
+    client: FlaskClient, deploys: Deploys, pipeline: str, params: Mapping[str, Any], asked: str
+) -> None:
+    read = Stage("read", lambda context: dict(context.params))
+    waits = {"asks": Wait("yes", prompt=lambda data: f"is it {data['token']} ?"), "links": Wait("yes", prompt=LINK)}
+    model = create_model("Asks", **({"token": (SecretStr, ...)} if params else {}))
+    deploys.world.cell.pipelines.register(Pipeline(pipeline, (read, waits[pipeline]), model, needs_url=False))
+    job = posted(client, JOBS, {"pipeline": pipeline, "params": params})
+    deploys.world.cell.executor.run(job["job_id"], deploys.world.record(job["job_id"]).fence, "w1")
+    shown = client.get(f"{JOBS}/{job['job_id']}").text
+    assert asked in shown
+    assert "hunter" not in shown + client.get(f"{JOBS}/{job['job_id']}/events").text
 
 
 def test_a_retry_has_it_too_also_one_that_sends_back_what_it_was_shown(client: FlaskClient, world: World, deploys: Deploys) -> None:
@@ -169,6 +223,83 @@ def test_a_schedule_has_what_was_given_and_no_default_of_the_day_it_was_made(cli
     template = {"pipeline": "aliased", "params": {"token": "hunter-token", "userName": "me"}}
     refused = client.post("/pipeline/schedules", json={"cron": "0 3 * * *", "job": template})
     assert (refused.status_code, refused.get_json()["field"]) == (422, "job.params"), "its jobs would be nobody's"
+
+
+@pytest.mark.parametrize("kind", ["loose", "lax"])
+def test_asterisks_that_are_sent_back_for_another_model_do_not_show_the_secret(client: FlaskClient, deploys: Deploys, kind: str) -> None:
+    deploys.world.cell.pipelines.register(Pipeline("either", (Stage("read", deploys.read_all),), EitherParams, needs_url=False))
+    template = {"pipeline": "either", "params": {"login": {"kind": "strict", "password": "hunter-password"}}}
+    job = posted(client, JOBS, template)
+    deploys.run(job["job_id"])
+    params = {"login": {**job["params"]["login"], "kind": kind}}
+    refused = client.post(f"{JOBS}/{job['job_id']}/retry", json={"params": params})
+    assert (refused.status_code, refused.get_json()["field"]) == (422, "params.login.password")
+    made = posted(client, "/pipeline/schedules", {"cron": "0 3 * * *", "job": template})
+    path = f"/pipeline/schedules/{made['schedule_id']}"
+    refused = client.patch(path, json={"job": {**template, "params": params}})
+    assert (refused.status_code, refused.get_json()["field"]) == (422, "job.params.login.password")
+    sent = {"params": {"login": {"kind": kind, "password": "mine"}}}
+    assert posted(client, f"{JOBS}/{job['job_id']}/retry", sent)["params"]["login"].keys() & {"key", "password"}
+    again = posted(client, f"{JOBS}/{job['job_id']}/retry", {"params": job["params"]})
+    deploys.run(again["job_id"])
+    assert deploys.given[-1] == template["params"]
+
+
+def test_asterisks_are_no_secret_of_a_new_job(client: FlaskClient, world: World, deploys: Deploys) -> None:
+    wrong = {"pipeline": "deploy", "params": {**GIVEN, "logins": [{"user": "u", "password": STARS}]}}
+    field = "params.logins.0.password"
+    for path, body, named in (
+        (JOBS, wrong, field),
+        ("/pipeline/batches", {"jobs": [wrong]}, f"jobs.0.{field}"),
+        ("/pipeline/schedules", {"cron": "0 3 * * *", "job": wrong}, f"job.{field}"),
+    ):
+        refused = client.post(path, json=body)
+        assert refused.status_code == 422
+        assert named in refused.text
+    assert world.ids() == []
+    made = posted(client, JOBS, {"pipeline": "deploy", "params": {**GIVEN, "place": STARS}})
+    assert made["params"]["place"] == STARS, "a field that is no secret may have them"
+
+
+@pytest.fixture
+def old_schedule(client: FlaskClient, world: World, deploys: Deploys) -> str:
+    """The path of one that was made before its secrets were kept apart."""
+    template = {"pipeline": "deploy", "params": {"token": "hunter-token", "place": "there"}}
+    made = posted(client, "/pipeline/schedules", {"cron": "0 3 * * *", "tenant_id": "acme", "job": template})
+    key = world.store.keys("schedule", made["schedule_id"])
+    kept = world.store.client.hget(key, "job").replace(STARS, "hunter-token")
+    world.store.client.hset(key, mapping={"job": kept, "secret_params": "[]"})
+    return f"/pipeline/schedules/{made['schedule_id']}"
+
+
+def test_a_schedule_that_is_older_than_that_does_not_show_its_secret(client: FlaskClient, deploys: Deploys, old_schedule: str) -> None:
+    shown = client.get(old_schedule).get_json()["job"]
+    assert shown["params"] == {"token": STARS, "place": "there"}
+    assert "hunter" not in client.get("/pipeline/schedules").text
+    for action in ("pause", "pause", "resume"):
+        assert "hunter" not in posted_to(client, f"{old_schedule}/{action}")
+    deploys.run(posted(client, f"{old_schedule}/run", {})["job_id"])
+    assert client.patch(old_schedule, json={"job": {**shown, "params": {**shown["params"], "place": "elsewhere"}}}).status_code == 200
+    deploys.run(posted(client, f"{old_schedule}/run", {})["job_id"])
+    assert [(given["token"], given["place"]) for given in deploys.given] == [("hunter-token", "there"), ("hunter-token", "elsewhere")]
+
+
+def test_the_pages_do_not_show_the_secret_of_an_old_schedule_either(client: FlaskClient, world: World, old_schedule: str) -> None:
+    browser = signed_in(client, world, role=Role.SUBMIT)
+    for path in ("/schedules", old_schedule.removeprefix("/pipeline")):
+        page = browser.get(path)
+        assert (page.status_code, "hunter" in page.text) == (200, False)
+
+
+def test_an_old_schedule_whose_pipeline_takes_it_no_more_is_shown_without_its_secret(
+    client: FlaskClient, world: World, old_schedule: str
+) -> None:
+    key = world.store.keys("schedule", old_schedule.rpartition("/")[2])
+    kept = world.store.client.hget(key, "job")
+    world.store.client.hset(key, "job", kept.replace('"place"', '"where"'))
+    assert client.get(old_schedule).get_json()["job"]["params"] == {"where": "there"}
+    posted_to(client, f"{old_schedule}/pause")
+    assert "hunter-token" in world.store.client.hget(key, "job"), "it is only not shown"
 
 
 def test_jobs_of_batches_and_workflows_have_it(client: FlaskClient, deploys: Deploys) -> None:

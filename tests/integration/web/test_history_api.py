@@ -126,7 +126,7 @@ def test_delete_reaches_a_workflow_that_only_the_history_has(past: Past) -> None
 
 
 def test_delete_of_a_workflow_goes_on_from_the_store_into_the_history(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline_jobs.web.api.workflows.MOST", 2)
+    monkeypatch.setattr("pipeline_jobs.jobs.bulk_ended.MOST", 2)
     mine = workflow_of(past, jobs=4)
     purge(past, *left_of(past, mine)[:3])
     answers = [past.get(f"/pipeline/workflows/{mine}", "acme", "DELETE").json for _ in range(2)]
@@ -156,6 +156,55 @@ def test_delete_of_a_workflow_takes_the_files_that_are_kept_longer(past: Past, m
     assert len(left_of(past, mine)) == 2, "it is to be sent again"
     assert past.get(f"/pipeline/workflows/{mine}", "acme", "DELETE").json["jobs"] == 2
     assert cell.kept.page("acme").items == ()
+
+
+def bulk(past: Past, key: str, dry_run: bool = False, **body: Any) -> Any:
+    sent = {"action": "delete", "dry_run": dry_run, **body}
+    return past.client.post("/pipeline/jobs/bulk", json=sent, headers={"Authorization": f"Bearer {past.keys[key]}"})
+
+
+def all_of(past: Past) -> set[str]:
+    return {job["job_id"] for job in past.get("/pipeline/jobs?include=history").json["jobs"]}
+
+
+def test_a_deletion_by_filter_reaches_the_history_for_whose_it_is(past: Past) -> None:
+    past.keys["own"] = past.cell.keys.create("acme", Role.SUBMIT, workspace_id="main", actor="test")[1]
+    in_both = past.ended("acme", "blog")
+    Mover(past.history).move()
+    past.ended("acme", "main")
+    blog, theirs = past.jobs["acme", "blog"], past.jobs["other", "main"]
+    assert bulk(past, "acme", filter={"tenant_id": "other"}).status_code == 403
+    for key, matched in (("root", 5), ("acme", 4), ("own", 2)):
+        assert bulk(past, key, dry_run=True, filter={"pipeline": "sleep"}).json["matched"] == matched
+    assert bulk(past, "own", filter={"pipeline": "sleep"}).json["done"] == 2
+    assert all_of(past) == {in_both, blog, theirs}
+    assert bulk(past, "acme", filter={"q": blog}).json["matched"] == 0, "a text is looked for in records only"
+    assert bulk(past, "acme", filter={"status": ["cancelled"]}).json["done"] == 2
+    assert (all_of(past), past.history.count("acme")) == ({theirs}, 0)
+    rows = [(row.target, row.detail["done"]) for row in past.world.audit if row.action == "jobs.deleted"]
+    assert rows == [("acme", 2), ("acme", 2)]
+    assert bulk(past, "acme", filter={"status": ["cancelled"]}).json["matched"] == 0
+
+
+def test_a_deletion_by_filter_goes_on_from_the_store_into_the_history(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline_jobs.jobs.bulk_ended.MOST", 1)
+    past.ended("acme", "main")
+    done, cursor = list[int](), None
+    while not done or cursor:
+        answer = bulk(past, "acme", filter={"pipeline": "sleep"}, cursor=cursor).json
+        done, cursor = [*done, answer["done"]], answer["next_cursor"]
+    assert (sum(done), max(done), all_of(past)) == (3, 1, {past.jobs["other", "main"]})
+
+
+def test_a_deletion_by_filter_takes_the_files_that_are_kept_longer(past: Past) -> None:
+    store, mine = past.cell.store, past.ended("acme", "main")
+    later = {"artifacts": f"acme/main/{mine}/1", "artifact_bytes": 3, "artifacts_expire_at": store.now() + 60_000}
+    store.client.hset(store.keys("job", mine), mapping=later)
+    Mover(past.history).move()
+    purge(past, mine)
+    assert [folder.job_id for folder in past.cell.kept.page("acme").items] == [mine]
+    assert bulk(past, "acme", filter={"pipeline": "sleep"}).json["done"] == 3
+    assert past.cell.kept.page("acme").items == ()
 
 
 def test_a_batch_that_is_no_workflow_is_none_to_delete(past: Past) -> None:
@@ -264,6 +313,7 @@ def test_a_database_that_is_away_is_a_503_and_the_rest_goes_on(past: Past, tmp_p
         assert (answer.status_code, answer.json["code"]) == (503, "store_unavailable")
     assert past.get(f"/pipeline/jobs/{young}?include=history").status_code == 200
     assert past.get(f"/pipeline/jobs/{young}", method="DELETE").status_code == 503
+    assert bulk(past, "acme", filter={"pipeline": "sleep"}).status_code == 503
     assert past.get(f"/pipeline/jobs/{young}").status_code == 200, "not half deleted"
 
 
