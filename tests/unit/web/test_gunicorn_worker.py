@@ -25,6 +25,7 @@ from pipeline_jobs.web import gunicorn_conf
 from pipeline_jobs.web.server import balance, gunicorn_worker
 from pipeline_jobs.web.server.gunicorn_worker import Worker
 from pipeline_jobs.web.server.slow import rests
+from tests import living
 from tests.stack import free_port
 from tests.waiting import until
 
@@ -184,7 +185,7 @@ def test_a_server_that_stops_answers_all_who_had_connected(port: int) -> None:
             for number, connection in enumerate(late):
                 connection.request("POST", f"/late/{number}", b"x")
             os.kill(master, signal.SIGTERM)
-            until(lambda: is_told_to_stop(process), "the master to tell its process to stop")
+            until(lambda: living.is_sent(process, signal.SIGTERM), "the master to tell its process to stop")
         for number, connection in enumerate(late):
             answer = connection.getresponse()
             assert (answer.read().decode(), answer.headers["Connection"]) == (f"/late/{number}", "close")
@@ -203,17 +204,11 @@ def test_a_worker_that_is_told_twice_that_it_stops_closes_its_listener_once() ->
 @contextmanager
 def stopped(process: int) -> Iterator[None]:
     """It stands still meanwhile."""
-    os.kill(process, signal.SIGSTOP)
+    living.stop(process)
     try:
         yield
     finally:
         os.kill(process, signal.SIGCONT)
-
-
-def is_told_to_stop(process: int) -> bool:
-    """SIGTERM waits for it."""
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
-    return bool(int(status["ShdPnd"], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def test_what_was_loaded_is_no_work_for_the_garbage_collector(port: int) -> None:
