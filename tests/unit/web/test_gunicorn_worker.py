@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from pipeline_jobs.web import gunicorn_conf
 from pipeline_jobs.web.server import balance, gunicorn_worker
 from pipeline_jobs.web.server.gunicorn_worker import Worker
 from pipeline_jobs.web.server.slow import rests
-from tests import living
+from tests import living, preloaded
 from tests.stack import free_port
 from tests.waiting import until
 
@@ -84,15 +84,25 @@ def kind() -> type[Worker]:
     return Worker
 
 
+def afresh(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A process that nobody has loaded anything for."""
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+
+
 @pytest.fixture
-def port(options: list[str], kind: type[Worker]) -> Iterator[int]:
+def start() -> Callable[[Sequence[str]], subprocess.Popen[bytes]]:
+    return preloaded.quiet
+
+
+@pytest.fixture
+def port(options: list[str], kind: type[Worker], start: Callable[[Sequence[str]], subprocess.Popen[bytes]]) -> Iterator[int]:
     """A server. It kills no process that stands still, however long a test, which may stand still itself, leaves it so."""
     number = free_port()
     command = [
         sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", *options, "--keep-alive", "60", "--no-control-socket",
         "--timeout", "0", "--graceful-timeout", "600", "--worker-class", f"{kind.__module__}.{kind.__name__}", f"{__name__}:application",
     ]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    with start(command) as process:
         try:
             yield number
         finally:
@@ -211,6 +221,7 @@ def stopped(process: int) -> Iterator[None]:
         os.kill(process, signal.SIGCONT)
 
 
+@pytest.mark.parametrize("start", [afresh])
 def test_what_was_loaded_is_no_work_for_the_garbage_collector(port: int) -> None:
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     until(lambda: answers(client), "gunicorn")
