@@ -41,8 +41,8 @@ MODULES = (
 #: What is ours and imported by them, and what imports that. Not what asks for its settings meanwhile, nor `pipeline_jobs.media.pipeline`,
 #: which registers a pipeline.
 OWN = (
-    "celery.bin.celery", "pipeline_jobs.cli", "pipeline_jobs.operation.metrics_server", "pipeline_jobs.serve",
-    "pipeline_jobs.web.server.gunicorn_logs",
+    "celery.bin.celery", "pipeline_jobs.cli", "pipeline_jobs.media.in_parts", "pipeline_jobs.operation.metrics_server",
+    "pipeline_jobs.serve", "pipeline_jobs.web.server.gunicorn_logs",
 )  # fmt: skip
 #: The one variable that something of ours reads as it is imported (`pipeline_jobs.failpoints`).
 READ_AT_IMPORT = "PIPELINE_FAILPOINTS"
