@@ -106,11 +106,16 @@ def test_a_run_that_gave_up_after_a_finish_that_was_done_takes_no_file_of_the_co
 def test_a_run_that_slept_while_its_job_was_ended_leaves_no_file(bench: Bench, published: StageFunction, ended: str) -> None:
     cell = bench.cell.with_settings(max_crashes=1)
 
+    def is_lost(job_id: str) -> bool:
+        cell.let_leases_end()
+        cell.store.rescue()
+        return cell.client.get(job_id).status is not JobStatus.RUNNING
+
     def sleeps(context: JobContext) -> None:
         if ended == "cancelled":
             cell.client.cancel(context.job_id)
-        cell.let_leases_end()
-        cell.store.rescue()
+        # Between the two steps the thread that watches the run may write its progress, which renews the lease.
+        until(lambda: is_lost(context.job_id), "the job to be lost")
         if ended == "deleted":
             cell.client.delete(context.job_id)
         # What was there is thrown away, before it wakes up.
