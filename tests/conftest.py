@@ -15,6 +15,8 @@ from pathlib import Path
 
 #: Tests, and the processes that they start, read no file `.env` of the developer's.
 os.environ["PYTHON_DOTENV_DISABLED"] = "1"
+#: As in the child that runs a job's stages (`media/stages.py`): two threads of the speech model would take 1.7 times the processor time.
+os.environ["MOONSHINE_ORT_SINGLE_THREAD"] = "1"
 
 import pytest
 from structlog.contextvars import clear_contextvars

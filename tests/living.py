@@ -7,10 +7,13 @@ the look at the list and the question: then psutil has no command line for it an
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
+
+from tests.waiting import until
 
 
 def children(of: int | None = None, *, recursive: bool = False) -> list[psutil.Process]:
@@ -47,13 +50,20 @@ def lives(process: psutil.Process) -> bool:
     return False
 
 
-def stands_still(pid: int) -> bool:
-    """Whether a SIGSTOP has reached all of its threads: sent to a busy machine, it takes a while."""
-    return all(_state(task) == "T" for task in Path(f"/proc/{pid}/task").iterdir())
+def stop(pid: int) -> None:
+    """Let a process of ours stand still from now on.
+
+    A process stops as soon as it has a processor. Whatever signal it is sent before that is given to its handler first, by the kernel in
+    the order of their numbers, and waits there unseen: SIGTERM is 15, SIGSTOP 19.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, f"{pid} to stand still")
 
 
-def _state(task: Path) -> str:
-    return task.joinpath("stat").read_text().rpartition(")")[2].split()[0]
+def is_sent(pid: int, number: int) -> bool:
+    """Whether a signal waits for a process that stands still."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines())
+    return bool(int(status["ShdPnd"], 16) >> (number - 1) & 1)
 
 
 def group_lives(number: int) -> bool:

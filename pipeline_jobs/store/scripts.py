@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import NamedTuple
 
 from pipeline_jobs.store.contract import GROUPS, Contract
 from pipeline_jobs.store.keys import POOL, built_in_place
@@ -87,9 +88,8 @@ def function(name: str, template: HintTemplate = NO_TEMPLATE) -> Function:
 def contract(name: str) -> Contract:
     """What the script's header declares. :raises ValueError: it is no header, or says something that the script does not keep to."""
     made = Contract(name, places()[name].read_text("utf-8"), (LUA / "lib" / "accept.lua").read_text("utf-8"))
-    defined = {word for text in _library() for _, names, _ in _parsed(text) for word in names}
-    if defined.intersection(made.names):
-        raise ValueError(f"{name}: an argument has the name of a shared definition: {defined.intersection(made.names)}")
+    if shared := {word for text in _library() for word in _defined(text)}.intersection(made.names):
+        raise ValueError(f"{name}: an argument has the name of a shared definition: {shared}")
     return made
 
 
@@ -100,9 +100,8 @@ def places() -> dict[str, Traversable]:
     return {file.name.removesuffix(".lua"): file for file in sorted(found, key=lambda file: file.name)}
 
 
-@cache
 def _texts(name: str) -> tuple[str, list[str], str]:
-    """Its `#!lua` line, the definitions that it refers to, and its body."""
+    """Its `#!lua` line, the definitions that it may refer to, and its body."""
     declared = contract(name)
     shebang, _, body = places()[name].read_text("utf-8").partition("\n")
     shared = [declared.groups_text(), *_library()]
@@ -112,12 +111,11 @@ def _texts(name: str) -> tuple[str, list[str], str]:
     if "once" in declared.groups:
         body = f"return once(function()\n{body}end)\n"
     # A name that nothing defines would be found out by the first call that comes to it.
-    definitions = _needed(shared, body)
-    words = {word for definition in definitions for word in _WORD.findall(definition)} | set(_WORD.findall(body))
+    words = {word for definition in _needed(shared, body) for word in definition.words} | set(_WORD.findall(body))
     needed = {group for group, names in (*GROUPS.items(), ("admits", ("TEMPLATE",))) if words.intersection(names)}
     if needed != set(declared.groups):
         raise ValueError(f"{name}: its header must declare of the groups: {sorted(needed)}")
-    return shebang, definitions, body
+    return shebang, shared, body
 
 
 @cache
@@ -127,14 +125,14 @@ def _library() -> list[str]:
 
 def compose(shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> str:
     """One text: of the definitions in `shared` only those that the body refers to, directly or through others."""
-    parts = _numbers_in_place([*_needed(shared, body), _COMMENT.sub("", body)])
-    return _filled("\n".join([shebang, f"local P, POOL = KEYS[1], '{POOL}'", *map(built_in_place, parts)]), template)
+    parts = _numbers_in_place(_needed(shared, body), _COMMENT.sub("", body))
+    return _filled("\n".join([shebang, f"local P, POOL = KEYS[1], '{POOL}'", *map(_built, parts)]), template)
 
 
 def compose_function(name: str, shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> Function:
     """Functions and constants are made once; what holds the state of a call is declared there and set anew at each call."""
     made, set_anew = [], []
-    *definitions, body = _numbers_in_place([*_needed(shared, body), _COMMENT.sub("", body)])
+    *definitions, body = _numbers_in_place(_needed(shared, body), _COMMENT.sub("", body))
     for definition in definitions:
         names, _, value = definition.removeprefix("local ").partition(" = ")
         if definition.startswith("local function") or _is_constant(value):
@@ -152,16 +150,35 @@ def compose_function(name: str, shebang: str, shared: list[str], body: str, temp
         body,
         "end",
     ]
-    text = _filled("\n".join(map(built_in_place, parts)), template)
+    text = _filled("\n".join(map(_built, parts)), template)
     unique = f"{FUNCTION_PREFIX}{name}_{hashlib.sha256(f'{flags}{text}'.encode()).hexdigest()[:12]}"
     register = f"redis.register_function{{function_name = '{unique}', callback = run, flags = {{{flags}}}}}"
     return Function(unique, f"#!lua name={unique}\n{text}\n{register}")
 
 
-def _numbers_in_place(parts: list[str]) -> list[str]:
-    """Each number that has a name stands where the name was: Lua allows a text 200 names."""
-    numbers = {found[1]: found[2] for part in parts if (found := _NUMBER.fullmatch(part))}
-    return [_WORD.sub(lambda word: numbers.get(word[0], word[0]), part) for part in parts if not _NUMBER.fullmatch(part)]
+def _numbers_in_place(definitions: list[_Definition], body: str) -> list[str]:
+    """The definitions and then the body. Each number that has a name stands where the name was: Lua allows a text 200 names."""
+    numbers = {found[1]: found[2] for one in definitions if (found := _NUMBER.fullmatch(one.text))}
+    others = [one for one in definitions if not _NUMBER.fullmatch(one.text)]
+    return [*(_with_numbers(one.text, _chosen(numbers, one.words)) for one in others), _with_numbers(body, tuple(numbers.items()))]
+
+
+def _chosen(numbers: dict[str, str], words: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """Those that these words name, in an order of their own: most definitions name none, and the others the same in each script."""
+    return tuple((word, numbers[word]) for word in sorted(words & numbers.keys()))
+
+
+# What a definition becomes is the same in each script that needs it, and all processes make their scripts as they start: to make it anew
+# for each took up to 35 ms of a processor a script, and takes 5.
+
+
+@cache
+def _with_numbers(text: str, numbers: tuple[tuple[str, str], ...]) -> str:
+    values = dict(numbers)
+    return _WORD.sub(lambda word: values.get(word[0], word[0]), text) if values else text
+
+
+_built = cache(built_in_place)
 
 
 def _filled(text: str, template: HintTemplate) -> str:
@@ -179,26 +196,41 @@ def _is_constant(value: str) -> bool:
     return bool(value) and value != "{}" and not _WORD.search(_STRING.sub("", value))
 
 
-def _needed(shared: list[str], body: str) -> list[str]:
+class _Definition(NamedTuple):
+    """A piece of a library file."""
+
+    text: str
+    #: Those that it defines, and all words in it.
+    names: tuple[str, ...]
+    words: frozenset[str]
+
+
+def _needed(shared: list[str], body: str) -> list[_Definition]:
     """The definitions that a body refers to, in their order."""
-    needed: list[str] = []
+    needed: list[_Definition] = []
     wanted = set(_WORD.findall(_COMMENT.sub("", body)))
-    for definition, defines, words in reversed([one for text in shared for one in _parsed(text)]):
-        if wanted.intersection(defines):
+    for definition in reversed([one for text in shared for one in _parsed(text)]):
+        if not wanted.isdisjoint(definition.names):
             needed.append(definition)
-            wanted.update(words)
+            wanted.update(definition.words)
     return needed[::-1]
 
 
 @cache
-def _parsed(text: str) -> tuple[tuple[str, tuple[str, ...], frozenset[str]], ...]:
-    """The definitions of a library file: the text, the names that it defines, and all words in it."""
+def _defined(text: str) -> frozenset[str]:
+    """The names that a library file defines."""
+    return frozenset(word for definition in _parsed(text) for word in definition.names)
+
+
+@cache
+def _parsed(text: str) -> tuple[_Definition, ...]:
+    """The definitions of a library file."""
     parsed = []
     for definition in _definitions(text):
         defines = _DEFINES.match(definition)
         if defines is None:
             raise ValueError(f"not a local definition: {definition.splitlines()[0]}")
-        parsed.append((definition, tuple(_WORD.findall(defines[1])), frozenset(_WORD.findall(definition))))
+        parsed.append(_Definition(definition, tuple(_WORD.findall(defines[1])), frozenset(_WORD.findall(definition))))
     return tuple(parsed)
 
 

@@ -72,6 +72,10 @@ def long_film(path: Path) -> bytes:
     return path.read_bytes()
 
 
+#: What is said in `one_sentence`.
+SENTENCE = "The old harbor wakes up long before the city does."
+
+
 def one_sentence() -> bytes:
     """The first five seconds of `harbor.wav`, for whoever needs speech and not all of it: each second costs a third of one to be heard."""
     made = io.BytesIO()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline_jobs.states import JobStatus
+from tests import living
 from tests.servers import Server
 from tests.stack import Stack
 from tests.waiting import until
@@ -20,7 +21,7 @@ def test_ticks_that_wait_as_the_server_fills_kill_nobody_and_cleanup_goes_on(mak
         stack.maintenance()
         worker, beat = stack._processes
         job = stack.submit()
-        os.kill(worker.pid, signal.SIGSTOP)
+        living.stop(worker.pid)
         with own.client() as client:
             until(lambda: client.llen("maintenance") >= 3, "ticks")
             client.config_set("maxmemory", "1mb")

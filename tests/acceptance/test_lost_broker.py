@@ -14,6 +14,7 @@ import pytest
 
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.tasks import task_of
+from tests import living
 from tests.chaos.clock import LIBRARY, MISSING, Clock
 from tests.living import children
 from tests.servers import Server
@@ -48,7 +49,7 @@ def push_into_its_poll(stack: Stack, own: Server, process: subprocess.Popen[byte
     """
     with own.client() as client:
         while True:
-            os.kill(process.pid, signal.SIGSTOP)
+            living.stop(process.pid)
             stack.app.control.ping(timeout=0.01)
             push()
             if not client.llen(queue):
@@ -105,7 +106,7 @@ def test_a_job_that_celery_forgot_as_its_broker_was_lost_runs_once(make_stack: C
     stack = make_stack(redis_url=own.url, announce_seconds=0.25, lease_seconds=8.0)
     process = stack.worker("jobs", "-c", "1")
     [child] = children(process.pid)
-    child.suspend()
+    living.stop(child.pid)
     job = stack.hold()
     store = stack.client.store
     until(lambda: job.job_id in stack.log("jobs"), "the main process to have its hint")
@@ -135,13 +136,13 @@ def test_a_worker_whose_poll_is_answered_no_more_stops(make_stack: Callable[...,
     try:
         stack = make_stack(redis_url=own.url, shutdown_grace_seconds=0.2)
         process = stack.worker("jobs", "-c", "1")
-        os.kill(process.pid, signal.SIGSTOP)
+        living.stop(process.pid)
         with own.client() as client:
             while not client.info("clients")["blocked_clients"]:
                 # Its poll was over: let it begin the next one.
                 os.kill(process.pid, signal.SIGCONT)
                 until(lambda: client.info("clients")["blocked_clients"], "a poll")
-                os.kill(process.pid, signal.SIGSTOP)
+                living.stop(process.pid)
             clock.step_to(-3600)
         os.kill(process.pid, signal.SIGTERM)
         os.kill(process.pid, signal.SIGCONT)

@@ -63,8 +63,7 @@ def test_a_worker_told_to_stop_ends_while_the_store_is_stalled(make_stack: MakeS
         stack = make_stack(redis_url=own.url, shutdown_grace_seconds=1.0)
         worker = stack.worker("jobs", "-c", "1")
         stack.until_status(stack.hold().job_id, JobStatus.RUNNING)
-        assert own._process is not None
-        own._process.send_signal(signal.SIGSTOP)
+        own.pause()
         worker.send_signal(signal.SIGTERM)
         until(lambda: worker.poll() is not None, "the worker to end, with the store as it is")
         assert worker.returncode == -signal.SIGKILL

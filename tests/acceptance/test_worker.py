@@ -16,6 +16,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker import cores
 from pipeline_jobs.worker.result import JobFailed
+from tests import living
 from tests.acceptance.conftest import SHORT_LEASE
 from tests.bodies import THREADS
 from tests.integration.recount import differences
@@ -295,7 +296,7 @@ def test_a_worker_told_to_stop_as_it_gives_a_job_to_a_child_ends(make_stack: Mak
     stack = make_stack(shutdown_grace_seconds=0.2)
     worker = stack.worker("one", "-c", "1")
     [child] = children(worker.pid)
-    child.suspend()
+    living.stop(child.pid)
     job = stack.submit(params={"seconds": 0})
     until(lambda: f"{job.job_id}] received" in stack.log("one"), "the job to be given to the child, which says nothing of it")
     os.kill(worker.pid, signal.SIGTERM)

@@ -118,7 +118,7 @@ def tired_scripts(commands: int = 60) -> Iterator[None]:
 
 
 def _forget_scripts() -> None:
-    for made in (scripts._texts, scripts.source, scripts.function):
+    for made in (scripts.source, scripts.function):
         made.cache_clear()
 
 

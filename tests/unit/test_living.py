@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.living import children, command, group_lives, lives, running
+from tests.living import children, command, group_lives, is_sent, lives, running, stop
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +35,27 @@ def test_a_child_that_has_ended_has_no_command_line_and_is_not_among_the_childre
     assert command(seen) == ""
     assert not lives(seen)
     assert children(process.pid) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="who may use which processor is said on Linux only")
+def test_a_process_that_was_stopped_finds_what_it_is_sent_when_it_goes_on() -> None:
+    """On the processor of whoever stops it, it stops as soon as that one waits: SIGTERM would be there before, and be taken."""
+    code = "import signal; signal.signal(signal.SIGTERM, print); print(flush=True); input()"
+    before, processor = os.sched_getaffinity(0), min(os.sched_getaffinity(0))
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        for pid in (0, process.pid):
+            os.sched_setaffinity(pid, {processor})
+        try:
+            stop(process.pid)
+            os.kill(process.pid, signal.SIGTERM)
+            assert is_sent(process.pid, signal.SIGTERM)
+            os.kill(process.pid, signal.SIGCONT)
+            assert process.stdout.readline().startswith(b"15")
+        finally:
+            os.sched_setaffinity(0, before)
+            process.kill()
 
 
 def test_a_group_lives_as_long_as_one_of_it_does() -> None:

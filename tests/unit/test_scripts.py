@@ -277,7 +277,7 @@ def test_a_group_that_is_needed_and_not_declared_is_named(monkeypatch: pytest.Mo
     monkeypatch.setitem(GROUPS, "events", ())
     try:
         with pytest.raises(ValueError, match=r"^progress: its header must declare of the groups"):
-            scripts._texts.__wrapped__("progress")
+            scripts._texts("progress")
     finally:
         scripts.contract.cache_clear()
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from pipeline_jobs.web import gunicorn_conf
 from pipeline_jobs.web.server import balance, gunicorn_worker
 from pipeline_jobs.web.server.gunicorn_worker import Worker
 from pipeline_jobs.web.server.slow import rests
-from tests.living import stands_still
+from tests import living, preloaded
 from tests.stack import free_port
 from tests.waiting import until
 
@@ -84,15 +84,25 @@ def kind() -> type[Worker]:
     return Worker
 
 
+def afresh(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A process that nobody has loaded anything for."""
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+
+
 @pytest.fixture
-def port(options: list[str], kind: type[Worker]) -> Iterator[int]:
+def start() -> Callable[[Sequence[str]], subprocess.Popen[bytes]]:
+    return preloaded.quiet
+
+
+@pytest.fixture
+def port(options: list[str], kind: type[Worker], start: Callable[[Sequence[str]], subprocess.Popen[bytes]]) -> Iterator[int]:
     """A server. It kills no process that stands still, however long a test, which may stand still itself, leaves it so."""
     number = free_port()
     command = [
         sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", *options, "--keep-alive", "60", "--no-control-socket",
         "--timeout", "0", "--graceful-timeout", "600", "--worker-class", f"{kind.__module__}.{kind.__name__}", f"{__name__}:application",
     ]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    with start(command) as process:
         try:
             yield number
         finally:
@@ -185,7 +195,7 @@ def test_a_server_that_stops_answers_all_who_had_connected(port: int) -> None:
             for number, connection in enumerate(late):
                 connection.request("POST", f"/late/{number}", b"x")
             os.kill(master, signal.SIGTERM)
-            until(lambda: is_told_to_stop(process), "the master to tell its process to stop")
+            until(lambda: living.is_sent(process, signal.SIGTERM), "the master to tell its process to stop")
         for number, connection in enumerate(late):
             answer = connection.getresponse()
             assert (answer.read().decode(), answer.headers["Connection"]) == (f"/late/{number}", "close")
@@ -203,21 +213,15 @@ def test_a_worker_that_is_told_twice_that_it_stops_closes_its_listener_once() ->
 
 @contextmanager
 def stopped(process: int) -> Iterator[None]:
-    """It stands still meanwhile. Where it had no processor since, it would take a later SIGTERM first, which has the lower number."""
-    os.kill(process, signal.SIGSTOP)
+    """It stands still meanwhile."""
+    living.stop(process)
     try:
-        until(lambda: stands_still(process), "the process to stand still")
         yield
     finally:
         os.kill(process, signal.SIGCONT)
 
 
-def is_told_to_stop(process: int) -> bool:
-    """SIGTERM waits for it."""
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
-    return bool(int(status["ShdPnd"], 16) >> (signal.SIGTERM - 1) & 1)
-
-
+@pytest.mark.parametrize("start", [afresh])
 def test_what_was_loaded_is_no_work_for_the_garbage_collector(port: int) -> None:
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     until(lambda: answers(client), "gunicorn")
