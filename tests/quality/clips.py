@@ -67,8 +67,9 @@ class Plan:
 def every(folder: Path, *, hour: bool) -> Iterator[Plan]:
     """Those of the table, what matters most first; with the long one or without."""
     yield from _spoken_by("held out", voices.HELD_OUT, texts.HELD_OUT, folder)
-    for language, text in texts.FOREIGN.items():
-        yield _plan(f"espeak {language}", f"language {language}", language, text, partial(clean, f"espeak-{language}", text, folder))
+    for language, voice in voices.FOREIGN.items():
+        said = texts.FOREIGN[language]
+        yield _plan(f"{voice.partition('-')[0]} {language}", f"language {language}", language, said, partial(clean, voice, said, folder))
     for name, sound in (("silence", _silence), ("noise", _noise), ("tone", _tone), ("music", _music)):
         yield Plan(name, "nothing said", partial(_nothing, name, sound))
     for pair in voices.PAIRS:
