@@ -28,8 +28,6 @@ SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
 PRONOUNCED = {"f": "fr-fr", "p": "pt-br"}
 #: Who speaks: 256 numbers of two bytes each (kokoro-js 1.2.1, Apache-2.0: those of a sentence of 100 letters, for all lengths).
 STYLES: dict[str, str] = json.loads(Path(__file__).with_name("kokoro_styles.json").read_text())
-#: Most letters of a sentence.
-LONGEST = 510
 
 _ONE_LETTER = {
     "a^ɪ": "I", "a^ʊ": "W", "d^z": "ʣ", "d^ʒ": "ʤ", "e^ɪ": "A", "o^ʊ": "O", "ə^ʊ": "Q", "s^s": "S", "t^s": "ʦ", "t^ʃ": "ʧ", "ɔ^ɪ": "Y",
@@ -45,9 +43,12 @@ NUMBERS = {letter: first + index for first, run in _RUNS for index, letter in en
 
 
 def speak(speaker: str, sentence: str) -> npt.NDArray[np.float32]:
-    """One sentence by `pf_dora` and so on, as samples of `RATE`. :raises KeyError: nobody has that name."""
+    """One sentence of at most 510 letters, as samples of `RATE`.
+
+    :param speaker: `pf_dora` and so on. :raises KeyError: nobody has that name, or Kokoro does not know one of the letters.
+    """
     style = np.frombuffer(base64.b64decode(STYLES[speaker]), dtype="<f2").astype(np.float32).reshape(1, -1)
-    letters = [NUMBERS[letter] for letter in pronounced(sentence, PRONOUNCED[speaker[0]]) if letter in NUMBERS][:LONGEST]
+    letters = [NUMBERS[letter] for letter in pronounced(sentence, PRONOUNCED[speaker[0]])]
     tokens = np.array([[0, *letters, 0]], dtype=np.int64)
     (sound,) = _model().run(None, {"tokens": tokens, "style": style, "speed": np.ones(1, dtype=np.float32)})
     said: npt.NDArray[np.float32] = np.asarray(sound, dtype=np.float32).ravel()
