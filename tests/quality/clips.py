@@ -67,8 +67,7 @@ class Plan:
 def every(folder: Path, *, hour: bool) -> Iterator[Plan]:
     """Those of the table, what matters most first; with the long one or without."""
     yield from _spoken_by("held out", voices.HELD_OUT, texts.HELD_OUT, folder)
-    for language, text in texts.FOREIGN.items():
-        yield _plan(f"espeak {language}", f"language {language}", language, text, partial(clean, f"espeak-{language}", text, folder))
+    yield from _in_other_languages(folder)
     for name, sound in (("silence", _silence), ("noise", _noise), ("tone", _tone), ("music", _music)):
         yield Plan(name, "nothing said", partial(_nothing, name, sound))
     for pair in voices.PAIRS:
@@ -82,6 +81,14 @@ def every(folder: Path, *, hour: bool) -> Iterator[Plan]:
     yield from _spoken_by("apart", voices.APART, texts.HELD_OUT, folder)
     if hour:
         yield Plan("1 h", "1 h", partial(_again, said, speech))
+
+
+def _in_other_languages(folder: Path) -> Iterator[Plan]:
+    for language, spoken_by in voices.FOREIGN.items():
+        for voice in spoken_by:
+            engine, said = voice.partition("-")[0], texts.FOREIGN[language]
+            kind = f"language {language}" if engine == "espeak" else f"language {language}, {engine.capitalize()}"
+            yield _plan(f"{engine} {language}", kind, language, said, partial(clean, voice, said, folder))
 
 
 def _spoken_by(kind: str, spoken_by: Sequence[str], names: Sequence[str], folder: Path) -> Iterator[Plan]:

@@ -1,4 +1,4 @@
-"""The voices of the fixed set: flite and espeak-ng (Debian), piper with the voice `joe` (packages of the registry)."""
+"""The voices of the fixed set: flite and espeak-ng (Debian), piper with the voice `joe` and Kokoro (packages of the registry)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,19 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from tests.quality import kokoro
+
 RATE = 16_000
 #: To tune by, and those that nothing was tuned by. espeak-ng's stand apart: nobody speaks like that.
 TUNED_BY, HELD_OUT, APART = ("flite-rms", "flite-slt"), ("flite-awb", "piper-joe"), ("espeak-en-us", "espeak-en-gb", "flite-kal16")
+#: Who speaks other languages: Whisper's base model understands espeak-ng's French half, and its Portuguese not at all.
+FOREIGN = {
+    "es": ("espeak-es",),
+    "de": ("espeak-de",),
+    "fr": ("espeak-fr", "kokoro-ff_siwis"),
+    "it": ("espeak-it",),
+    "pt": ("kokoro-pf_dora",),
+}
 #: Who speaks with whom: a woman and a man, two men, voices of another kind.
 PAIRS = (
     ("flite-slt", "flite-rms"), ("flite-slt", "flite-awb"), ("flite-rms", "flite-awb"), ("flite-slt", "flite-kal16"),
@@ -37,6 +47,8 @@ def say(voice: str, text: str, folder: Path) -> Path:
             subprocess.run(["flite", "-voice", name, "-t", text, "-o", str(raw)], check=True)
         elif engine == "espeak":
             subprocess.run(["espeak-ng", "-v", name, "-s", "160", "-w", str(raw), text], check=True)
+        elif engine == "kokoro":
+            write(raw, kokoro.speak(name, text), kokoro.RATE)
         else:
             with wave.open(str(raw), "wb") as wav:
                 _piper().synthesize_wav(text, wav)
@@ -51,9 +63,9 @@ def read(path: Path) -> Samples:
         return np.frombuffer(wav.readframes(wav.getnframes()), dtype=np.int16).astype(np.float32) / np.float32(32768)
 
 
-def write(path: Path, samples: Samples) -> Path:
+def write(path: Path, samples: Samples, rate: int = RATE) -> Path:
     with wave.open(str(path), "wb") as wav:
-        wav.setparams((1, 2, RATE, 0, "NONE", ""))
+        wav.setparams((1, 2, rate, 0, "NONE", ""))
         wav.writeframes((np.clip(samples, -1, 0.9999) * 32768).astype(np.int16).tobytes())
     return path
 
