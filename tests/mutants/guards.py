@@ -800,10 +800,10 @@ GUARDS = (
     _py("files/kept", "a row is asked for by its tenant", 'if flat and tenant_id in (None, flat["tenant_id"]):', "if flat:", KEPT),
     _py("operation/erase", "kept files are erased", "        kept.erase(store, tenant_id)\n", "", KEPT),
     _py(
-        "web/api/jobs",
+        "history/gone_jobs",
         "another's kept files are unknown",
-        "caller().own(cell.kept.get(job_id, caller().tenant(None)), UnknownJob)",
-        "cell.kept.get(job_id)",
+        "if whose.has(folder.tenant_id, folder.workspace_id) and order in",
+        "if order in",
         KEPT_FILES,
     ),
     _py(
@@ -941,8 +941,8 @@ GUARDS = (
     _py(
         "worker/consumer",
         "a connection that breaks in mingle does not end the worker",
-        "(*self.conninfo.connection_errors, OperationalError)",
-        "self.conninfo.connection_errors",
+        "(*self.conninfo.connection_errors, OperationalError, ResourceLocked)",
+        "(*self.conninfo.connection_errors, ResourceLocked)",
         BROKER_AWAY,
     ),
     _lua("lib/dispatch", "and each one after it for longer", "int(soon / 500)", "1", DEAD),
@@ -1559,8 +1559,8 @@ GUARDS = (
     _py(
         "jobs/stage_runs",
         "a try again asks the machine first",
-        "                judge.judge(error)\n            logger",
-        "                pass\n            logger",
+        "                judge.judge(error)\n            what",
+        "                pass\n            what",
         TRIES,
     ),
     _py(
