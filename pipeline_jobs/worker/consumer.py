@@ -12,7 +12,6 @@ from functools import partial
 from queue import Empty
 from typing import Any
 
-from amqp.exceptions import ResourceLocked
 from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
 from celery.utils.threads import bound_open_broker_sockets
@@ -44,8 +43,9 @@ class JobConsumer(Consumer):
             kwargs["without_mingle"] = True
         super().__init__(*args, **kwargs)
         # A broken connection has this name where kombu finds it as it sends: mingle does, and the worker would end. And nodes of RabbitMQ
-        # may not know yet that the connection of before is gone, whose own the queue of commands is.
-        self.connection_errors = (*self.conninfo.connection_errors, OperationalError, ResourceLocked)
+        # may not know yet that the connection of before is gone, whose own the queue of commands is (`ResourceLocked`).
+        again = (OperationalError, *self.conninfo.recoverable_channel_errors)
+        self.connection_errors = (*self.conninfo.connection_errors, *again)
         if hasattr(self.controller, "_process_task"):
             self.controller._process_task = partial(_process, self.controller, self.controller._process_task)
 

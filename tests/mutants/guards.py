@@ -941,8 +941,8 @@ GUARDS = (
     _py(
         "worker/consumer",
         "a connection that breaks in mingle does not end the worker",
-        "(*self.conninfo.connection_errors, OperationalError, ResourceLocked)",
-        "(*self.conninfo.connection_errors, ResourceLocked)",
+        "again = (OperationalError, *self.conninfo.recoverable_channel_errors)",
+        "again = (*self.conninfo.recoverable_channel_errors,)",
         BROKER_AWAY,
     ),
     _lua("lib/dispatch", "and each one after it for longer", "int(soon / 500)", "1", DEAD),
