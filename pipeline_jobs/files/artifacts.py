@@ -9,6 +9,7 @@ files are never pointed to, and the whole of `{tenant}/{workspace}/{job}` goes w
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -340,13 +341,16 @@ class RunArtifacts:
         return sum(self._sizes.values())
 
 
+#: Parts that are not empty and do not begin with a dot.
+_PATH = re.compile(r"[^./\\][^/\\]*(/[^./\\][^/\\]*)*")
+
+
 def check_path(path: str) -> str:
     """The path itself, if it is one of ours: relative, no part empty, hidden or a way up, no odd characters.
 
     :raises InvalidInput: it is not.
     """
-    parts = path.split("/")
-    if any(not part or part.startswith(".") for part in parts) or "\\" in path or not path.isprintable() or len(path.encode()) > 1024:
+    if not _PATH.fullmatch(path) or not path.isprintable() or len(path.encode()) > 1024:
         raise InvalidInput("this is not the path of an artifact", field="path")
     return path
 
