@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -13,11 +13,11 @@ class Within(Generic[T]):
 
     __slots__ = ("_token", "_value", "_variable")
 
-    def __init__(self, variable: ContextVar[T], value: T) -> None:
+    def __init__(self, variable: ContextVar[Any], value: T) -> None:
         self._variable, self._value = variable, value
 
     def __enter__(self) -> T:
-        self._token: Token[T] = self._variable.set(self._value)
+        self._token: Token[Any] = self._variable.set(self._value)
         return self._value
 
     def __exit__(self, *_: object) -> None:
