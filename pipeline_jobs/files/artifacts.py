@@ -38,6 +38,8 @@ PROBE_FOLDER = "_probe"
 PROBE_BYTES = 1 << 16
 
 _SALT = "pipeline-jobs.artifact"
+#: Parts that are not empty and do not begin with a dot.
+_PATH = re.compile(r"[^./\\][^/\\]*(/[^./\\][^/\\]*)*")
 #: AWS no longer takes the older signature that s3fs may fall back to. Other servers do not know the newer checksums, or give that of the
 #: whole file with a part of it.
 _S3 = dict.fromkeys(("request_checksum_calculation", "response_checksum_validation"), "when_required") | {"signature_version": "s3v4"}
@@ -339,10 +341,6 @@ class RunArtifacts:
     def bytes(self) -> int:
         """How much this run has stored."""
         return sum(self._sizes.values())
-
-
-#: Parts that are not empty and do not begin with a dot.
-_PATH = re.compile(r"[^./\\][^/\\]*(/[^./\\][^/\\]*)*")
 
 
 def check_path(path: str) -> str:
