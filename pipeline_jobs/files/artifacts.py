@@ -9,6 +9,7 @@ files are never pointed to, and the whole of `{tenant}/{workspace}/{job}` goes w
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,8 @@ PROBE_FOLDER = "_probe"
 PROBE_BYTES = 1 << 16
 
 _SALT = "pipeline-jobs.artifact"
+#: Parts that are not empty and do not begin with a dot.
+_PATH = re.compile(r"[^./\\][^/\\]*(/[^./\\][^/\\]*)*")
 #: AWS no longer takes the older signature that s3fs may fall back to. Other servers do not know the newer checksums, or give that of the
 #: whole file with a part of it.
 _S3 = dict.fromkeys(("request_checksum_calculation", "response_checksum_validation"), "when_required") | {"signature_version": "s3v4"}
@@ -345,8 +348,7 @@ def check_path(path: str) -> str:
 
     :raises InvalidInput: it is not.
     """
-    parts = path.split("/")
-    if any(not part or part.startswith(".") for part in parts) or "\\" in path or not path.isprintable() or len(path.encode()) > 1024:
+    if not _PATH.fullmatch(path) or not path.isprintable() or len(path.encode()) > 1024:
         raise InvalidInput("this is not the path of an artifact", field="path")
     return path
 

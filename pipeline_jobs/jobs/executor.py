@@ -58,7 +58,7 @@ from pipeline_jobs.stage import Hop, Parked, PartsLost, RetryPolicy, Split, Stag
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.runs import FULL, Parts
 from pipeline_jobs.store.store import ClaimRefused, Store, Taker, Told
-from pipeline_jobs.tenants import TenantContext, with_tenant
+from pipeline_jobs.tenants import tenant_of, with_tenant
 
 logger = structlog.get_logger(__name__)
 
@@ -106,7 +106,7 @@ class Executor:
         claimed = seat.handed(job_id) or self._claim(job_id, fence, worker, seat)
         if isinstance(claimed, ClaimRefused):
             return Outcome(Ending.REFUSED, error=claimed.why)
-        tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
+        tenant = tenant_of(claimed.tenant_id, claimed.workspace_id)
         # They stay until the next job: Celery's line about this one's end comes after it.
         clear_contextvars()
         bind_contextvars(**log_fields(claimed))
@@ -154,7 +154,7 @@ class Executor:
         # No record will ever end these: the next run in process removes them when a job's would have gone.
         store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", max(self._settings.job_ttl_seconds, self._settings.artifact_ttl_seconds))
         files = RunArtifacts(store, _folder(job))
-        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(workdir_of(folder, job)) as workdir:
+        with with_tenant(tenant_of(job.tenant_id, job.workspace_id)), Workdir(workdir_of(folder, job)) as workdir:
             context = context_of(job, workdir, self._settings, NoReporter(), files.publish)
             context.fan_out = FanOutHere(pipeline)
             try:

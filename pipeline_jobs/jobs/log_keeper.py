@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import structlog
@@ -54,6 +54,17 @@ class LogKeeper:
         self._unsent: deque[Batch] = deque(maxlen=MOST_UNSENT)
         #: One thread sends at a time: the lines are in their order.
         self._sending = threading.Lock()
+
+    def __enter__(self) -> LogKeeper:
+        self._captured = captured(self.log)
+        self._captured.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._captured.__exit__(None, None, None)
+        finally:
+            self.close()
 
     def looking(self, look: Callable[[], T]) -> Callable[[], T]:
         """The look that a run is watched by, which also sends what has been said since the last one."""
@@ -113,12 +124,6 @@ class LogKeeper:
             logger.warning("the log of a job cannot be stored as a file", seldom=True, error=str(error))
 
 
-@contextmanager
-def kept_log(store: Store, artifacts: ArtifactStore, job: Job, secrets: Iterable[str] = ()) -> Iterator[LogKeeper]:
+def kept_log(store: Store, artifacts: ArtifactStore, job: Job, secrets: Iterable[str] = ()) -> AbstractContextManager[LogKeeper]:
     """What is said in this block is the job's log; it is written when the block is left, whichever way."""
-    keeper = LogKeeper(store, artifacts, job, secrets)
-    try:
-        with captured(keeper.log):
-            yield keeper
-    finally:
-        keeper.close()
+    return LogKeeper(store, artifacts, job, secrets)

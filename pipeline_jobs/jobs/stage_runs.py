@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pipeline_jobs.context import CHECK_INTERVAL, JobContext, StageLate, StageTi
 from pipeline_jobs.exceptions import BadParameters, InternalError, OutOfMemory, PipelineJobsError, PublishError, RequestError, StageError
 from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
-from pipeline_jobs.jobs.stage_times import StageTook, timed, untold
+from pipeline_jobs.jobs.stage_times import StageTook, Timed, untold
 from pipeline_jobs.pipelines import DEGRADED, WARNINGS, Pipeline, Stage, Wait
 from pipeline_jobs.pools.pool_names import ANYWHERE
 from pipeline_jobs.records import unicode
@@ -76,9 +75,9 @@ def run_stages(
                 context.reporter.cached(stage.name)
             if kept is None:
                 failpoints.reach("run.in_stage")
-                seal = _Seal(stage, first=stage is pipeline.stages[0])
+                seal = _Seal(stage, context, first=stage is pipeline.stages[0])
                 try:
-                    with timed(took, pipeline.name, stage.name), seal.on(context):
+                    with Timed(took, pipeline.name, stage.name), seal:
                         data = _tried(stage, context, judge)
                 except Parked as parked:
                     parked.asks = _asked(stage, context)
@@ -103,25 +102,24 @@ def _asked(stage: Stage, context: JobContext) -> str:
 class _Seal:
     """Around a stage: sees what it publishes. What one with a version, whose output other jobs are given, is not to depend on, it hides."""
 
-    def __init__(self, stage: Stage, *, first: bool) -> None:
+    def __init__(self, stage: Stage, context: JobContext, *, first: bool) -> None:
+        self._context, self._url, self._publish = context, context.url, context.publish
+        # Another job may have the same file from another address. Only the first stage is about what is there.
         self._hides = bool(stage.version) and not first
         #: It published a file, which goes with this run unless that completes the job: no other run may be given its output.
         self.published = False
 
-    @contextmanager
-    def on(self, context: JobContext) -> Iterator[None]:
-        url, publish = context.url, context.publish
+    def _noted(self, path: Path, name: str) -> str:
+        self.published = True
+        return self._publish(path, name)
 
-        def noted(path: Path, name: str) -> str:
-            self.published = True
-            return publish(path, name)
+    def __enter__(self) -> None:
+        if self._hides:
+            self._context.url = None
+        self._context.publish = self._noted
 
-        # Another job may have the same file from another address. Only the first stage is about what is there.
-        context.url, context.publish = None if self._hides else url, noted
-        try:
-            yield
-        finally:
-            context.url, context.publish = url, publish
+    def __exit__(self, *_: object) -> None:
+        self._context.url, self._context.publish = self._url, self._publish
 
 
 def named(error: Exception) -> PipelineJobsError:

@@ -66,6 +66,8 @@ class Runs(Duties):
     """Ends of runs. Its settings are the store's."""
 
     _run_ms: int
+    #: The pipelines of the last worker that asked for a job, and the same as text: a process is one worker's.
+    _known: tuple[Mapping[str, float | None], str] = ({}, ";")
 
     def finish(
         self,
@@ -143,8 +145,11 @@ class Runs(Duties):
     def _taking(self, taker: Taker | None) -> dict[str, Any]:
         if taker is None:
             return {}
-        known = "".join(f";{name}:{self._run_ms if longest is None else ms(longest)}" for name, longest in taker.pipelines.items())
-        return {"worker": taker.worker, "next_run": taker.run, "pipelines": f"{known};"}
+        known = self._known
+        if taker.pipelines != known[0]:
+            runs = {name: self._run_ms if longest is None else ms(longest) for name, longest in taker.pipelines.items()}
+            known = self._known = taker.pipelines, "".join(f";{name}:{longest}" for name, longest in runs.items()) + ";"
+        return {"worker": taker.worker, "next_run": taker.run, "pipelines": known[1]}
 
     def process_lost(
         self,

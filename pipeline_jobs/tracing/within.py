@@ -13,9 +13,8 @@ class Within(Generic[T]):
 
     __slots__ = ("_token", "_value", "_variable")
 
-    def __init__(self, variable: ContextVar[T] | ContextVar[T | None], value: T) -> None:
-        self._variable: ContextVar[Any] = variable
-        self._value = value
+    def __init__(self, variable: ContextVar[Any], value: T) -> None:
+        self._variable, self._value = variable, value
 
     def __enter__(self) -> T:
         self._token: Token[Any] = self._variable.set(self._value)

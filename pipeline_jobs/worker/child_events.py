@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from celery import Celery
 
@@ -17,12 +16,6 @@ class ChildEvents(GatheredEvents):
     def __init__(self, app: Celery, hostname: str, seats: Seats) -> None:
         super().__init__(app, hostname, os.getppid())
         self._seats = seats
-        #: Whether the worker sends events of tasks, which `celery control` may change.
-        self.enabled = True
-
-    def send(self, event: str, job_id: str, **fields: Any) -> None:
-        if self.enabled:
-            super().send(event, job_id, **fields)
 
     def clock(self, mine: int) -> int:
         return self._seats.clock(mine)

@@ -32,6 +32,8 @@ class GatheredEvents:
     def __init__(self, app: Celery, hostname: str | None = None, pid: int | None = None) -> None:
         """:param pid: of the process that watchers are told of, with the name; None: this one."""
         self._app, self._hostname, self._told_pid = app, hostname, pid
+        #: Whether events of tasks are sent, which `celery control` may change for a worker.
+        self.enabled = True
         self._events: list[tuple[str, dict[str, Any]]] = []
         self._gathering, self._sending = threading.Lock(), threading.Lock()
         self._due = threading.Event()
@@ -40,13 +42,16 @@ class GatheredEvents:
         self._silent_until = 0.0
 
     def send(self, event: str, job_id: str, **fields: Any) -> None:
+        if not self.enabled:
+            return
         with self._gathering:
+            first = not self._events
             self._events.append((event, {"uuid": job_id, "timestamp": time.time(), **fields}))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name="task-events", daemon=True)
                 self._thread.start()
-        # Often it is set already, and to set it wakes whoever waits; the thread looks for events after it has cleared it.
-        if not self._due.is_set():
+        # To set it wakes whoever waits. The thread takes all events after it has cleared it.
+        if first:
             self._due.set()
 
     def flush(self) -> None:

@@ -16,6 +16,7 @@ from billiard import current_process
 from billiard.compat import mem_rss
 from billiard.einfo import ExceptionInfo
 from celery import Celery
+from celery.app import trace as tracing
 from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore, Reject, Retry
 from celery.states import IGNORED
@@ -139,6 +140,12 @@ def _raised(error: Exception) -> ExceptionInfo:
         return ExceptionInfo()
 
 
+def shown(value: Any, maxlen: int | None = None) -> str:
+    """What Celery's log and events have of a result: of a job's nothing (`JobTask.resultrepr_maxsize`), which `saferepr` finds out by a
+    look at each field."""
+    return "{, ...}" if maxlen == 1 and type(value) is dict and value else saferepr(value, maxlen)
+
+
 def install(app: Any, seats: Seats | None, hostname: str) -> None:
     """In a child that has just begun."""
     number = getattr(current_process(), "index", None)
@@ -148,5 +155,6 @@ def install(app: Any, seats: Seats | None, hostname: str) -> None:
         logger.warning("this child is handed no next job: there are too many children", child=number)
         number = None
     app.job_loop = loop = JobLoop(app, seats, number, hostname)
+    tracing.saferepr = shown
     task = app.tasks[JOB_TASK]
     task.__trace__ = partial(loop.run, task.__trace__)

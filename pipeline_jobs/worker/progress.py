@@ -14,9 +14,9 @@ PROGRESS = "PROGRESS"
 class TaskProgress:
     """Where a run of this task writes its progress (`run.Progress`)."""
 
-    def __init__(self, task: Any, store: Store) -> None:
-        """In the run's own thread: the one that writes has no request of Celery's."""
-        self._task, self._store, self._request = task, store, task.request
+    def __init__(self, task: Any, store: Store, request: Any) -> None:
+        """:param request: the run's: the thread that writes has none of Celery's."""
+        self._task, self._store, self._request = task, store, request
 
     def progress(
         self, job_id: str, fence: int, percent: float | None, stage: str, message: str | None, passed: Sequence[tuple[str, float | str]]

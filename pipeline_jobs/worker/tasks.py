@@ -130,17 +130,17 @@ class JobTask(Task):
         :return: `StepResult.to_dict()`
         :raises JobFailed: the job failed; the record says so already.
         """
-        request = self.request
-        cell: Cell = self.app.cell
+        request, app = self.request, self.app
+        cell: Cell = app.cell
         if request.is_eager:
             new = _new_job(request.args, request.kwargs)
             return cell.run_in_process(new).to_dict()
         fence = getattr(request, FENCE_HEADER, None)
         if fence is None:
             fence = self._adopt(cell.client)
-        loop = self.app.job_loop
+        loop = app.job_loop
         seat = loop.seat if loop else None
-        outcome = cell.executor.run(request.id, int(fence), self.app.worker_id, TaskProgress(self, cell.store).progress, seat)
+        outcome = cell.executor.run(request.id, int(fence), app.worker_id, TaskProgress(self, cell.store, request).progress, seat)
         if outcome.ending is Ending.COMPLETED:
             setattr(request, COMPLETED, True)
             return dict(outcome.result or {})

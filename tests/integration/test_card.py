@@ -222,7 +222,7 @@ class TestUpdateState:
         for by_task in (False, True):
             job = running(app)
             task.push_request(id=job.job_id, task=JOB_TASK, fence=job.fence)
-            writes = TaskProgress(task, app.cell.store) if by_task else app.cell.store
+            writes = TaskProgress(task, app.cell.store, task.request) if by_task else app.cell.store
             task.pop_request()
             passed = [("fetch", 0.0), ("transcode", 20.5)]
             assert writes.progress(job.job_id, job.fence, 41.3, "publish", "nearly", passed) == "ok"
@@ -236,7 +236,7 @@ class TestUpdateState:
     def test_to_ask_alone_is_no_state(self, app: JobsCelery, task: JobTask, monkeypatch: pytest.MonkeyPatch) -> None:
         job, states = running(app), list[Any]()
         monkeypatch.setattr(JobTask, "update_state", lambda *a, **kw: states.append(a))
-        writes = TaskProgress(task, app.cell.store)
+        writes = TaskProgress(task, app.cell.store, task.request)
         assert writes.progress(job.job_id, job.fence, None, "", None, ()) == "ok"
         app.cell.client.cancel(job.job_id)
         assert writes.progress(job.job_id, job.fence, None, "", None, ()) == "cancel"

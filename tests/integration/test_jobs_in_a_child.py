@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from celery import signals
+from celery.app.task import Context
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore
+from celery.utils.saferepr import saferepr
 
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job, NewJob
@@ -23,7 +25,9 @@ from pipeline_jobs.worker.hints import JOB_TASK
 from pipeline_jobs.worker.job_loop import JobLoop
 from pipeline_jobs.worker.request import EVENTS_HEADER, JobGivenUpSignal
 from pipeline_jobs.worker.seats import Seats
+from pipeline_jobs.worker.tasks import JobTask
 from tests.integration.recount import differences
+from tests.integration.test_commands_of_a_job import calls
 
 
 class Child:
@@ -113,6 +117,28 @@ def test_each_job_has_a_request_and_signals_of_its_own(child: Child) -> None:
         for name in ("task_prerun", end, "task_postrun")
     ]
     assert [event for event, _ in child.said if event not in ("received", "started")] == ["succeeded", "failed", "succeeded"]
+
+
+def test_a_request_has_the_headers_that_celery_would_find(child: Child) -> None:
+    request = child.loop._requests.of(child.get(child.submit(tenant_id="acme")))
+    given = request.pop("headers")
+    assert given == Context(request).headers
+    assert (given["tenant"], given["fence"]) == ("acme", request["fence"])
+
+
+def test_what_is_shown_of_a_result_is_what_celery_would_show() -> None:
+    results: list[Any] = [{"success": True, "data": {"a": [1]}}, {"data": {}}, {1: {2: 3}}, {}, None, "text", ["list"]]
+    assert [job_loop.shown(result, JobTask.resultrepr_maxsize) for result in results] == [saferepr(result, 1) for result in results]
+    assert job_loop.shown({"another": "task's"}, 100) == saferepr({"another": "task's"}, 100)
+
+
+def test_a_job_that_is_handed_over_calls_few_functions(child: Child) -> None:
+    """Python's and C's; each is CPU of every job. The stage's own are a fifth of them."""
+    jobs = [child.submit() for _ in range(20)]
+    child.message(child.submit(priority=9))
+    counted = calls(lambda: child.message(jobs[0]))
+    assert child.statuses(*jobs) == ["completed"] * 20
+    assert counted / len(jobs) <= 1440
 
 
 def test_it_gives_way_after_so_many_jobs(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -917,12 +917,7 @@ GUARDS = (
         "if ended_one_of(share) then",
     ),
     _lua("lib/ending", "an end leaves the queue", "if job.status == 'queued' then leave_queue(id, job) end", ""),
-    _lua(
-        "lib/queue",
-        "a lease given back is counted down",
-        "if redis.call('HINCRBY', K.running(), job.worker, -1) <= 0 then",
-        "if false then",
-    ),
+    _lua("lib/queue", "a lease given back is counted down", "    count_run(job.worker, -1)\n", ""),
     _lua("lib/queue", "a stranded lease that ends is counted down", "then redis.call('DECR', K.stranded()) end", "then end"),
     _lua(
         "lib/worker_lost",
@@ -1044,6 +1039,12 @@ GUARDS = (
     _lua("finish", "the fence is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'charged', charged)", NEXT),
     _lua("finish", "the charge is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'fence', next_fence)", NEXT),
     _lua("lib/base", "names are looked up once a script", "    read_once.series[own] = found\n", "", COMMANDS_OF_A_JOB),
+    _lua("lib/fair", "whether jobs were lost is asked once", "if here.lost == nil then", "if true then", COMMANDS_OF_A_JOB),
+    _lua(
+        "lib/known", "whether a worker is there is asked once", "if here.announced[worker] == nil then", "if true then", COMMANDS_OF_A_JOB
+    ),
+    _lua("lib/dispatch", "the next record is read once", "known_of(id, take and", "known_of(id, false and", COMMANDS_OF_A_JOB),
+    _lua("finish", "the runs of a worker are known", "here.runs and here.runs[worker] or redis", "redis", COMMANDS_OF_A_JOB),
     _lua("lib/events", "listeners are told once a script", "  read_once.told[id] = true\n", "", COMMANDS_OF_A_JOB),
     _lua("lib/reserve", "many tenants that take turns", " or (not age and fresh == 2) then", " then", COMMANDS_OF_A_JOB),
     _py("records", "defaults are made once", "@cache\ndef _defaults(", "def _defaults(", COMMANDS_OF_A_JOB),
@@ -1585,8 +1586,8 @@ GUARDS = (
     _py(
         "jobs/stage_runs",
         "a stage that others get does not see the url",
-        "context.url, context.publish = None if self._hides else url, noted",
-        "context.publish = noted",
+        "        if self._hides:\n            self._context.url = None\n",
+        "",
         REUSE,
     ),
     # -- no script does very much at once
@@ -2434,6 +2435,7 @@ GUARDS = (
         "    return",
         CONTINUED,
     ),
+    _py("worker/hints", "headers of a job that is handed over", '        made["headers"] =', "        _ =", LOOP),
     _py("worker/hints", "a hint is the same from every process", "        origin=ORIGIN,\n", "", OPTIONS),
     _py(
         "worker/hints",

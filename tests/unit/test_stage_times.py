@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline_jobs.exceptions import JobCancelled, MediaDamaged, StopRun
-from pipeline_jobs.jobs.stage_times import timed
+from pipeline_jobs.jobs.stage_times import Timed
 from pipeline_jobs.stage import Parked, Split
 
 
@@ -23,6 +23,6 @@ from pipeline_jobs.stage import Parked, Split
 )
 def test_a_run_that_ends_so_that_its_job_goes_on_later_is_no_error(ending: Any, outcome: str) -> None:
     told: list[tuple[str, str, str]] = []
-    with pytest.raises((StopRun, MediaDamaged)), timed(lambda *seen: told.append(seen[:3]), "film", "hear"):
+    with pytest.raises((StopRun, MediaDamaged)), Timed(lambda *seen: told.append(seen[:3]), "film", "hear"):
         raise ending()
     assert told == [("film", "hear", outcome)]
