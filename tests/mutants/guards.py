@@ -1269,8 +1269,8 @@ GUARDS = (
     _lua(
         "lib/batches",
         "the end of a batch is told once",
-        "if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then",
-        "do",
+        "if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 0 then return end",
+        "redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW))",
         BATCHES,
     ),
     _lua("lib/batches", "a batch goes with its last job", "if redis.call('EXISTS', K.batch_jobs(id)) == 1 then return end", "", BATCHES),
@@ -1594,8 +1594,8 @@ GUARDS = (
     _lua(
         "lib/dependents",
         "a cascade stops in the middle",
-        "while not worked_enough() do\n    local id",
-        "while true do\n    local id",
+        "while not worked_enough() do\n      local id",
+        "while true do\n      local id",
         HOLDS,
     ),
     _lua(

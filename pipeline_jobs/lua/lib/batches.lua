@@ -1,9 +1,17 @@
 -- A batch: jobs that came in one call. Its counts are those of its jobs' statuses. A job that was removed still counts under the status
 -- in which it ended.
 
--- The last job of a batch has ended. This is reported once, in the tenant's feed (its content is in the batch's record, see feed.lua) and
--- to webhooks.
-local function batch_completed(id)
+local function count_in_batch(id, from, to)
+  redis.call('HINCRBY', K.batch(id), from, -1)
+  redis.call('HINCRBY', K.batch(id), to, 1)
+end
+
+-- Called after a job of the batch has ended. That the last one has is reported once, in the tenant's feed (its content is in the batch's
+-- record, see feed.lua) and to webhooks.
+local function end_of_batch(id)
+  local left = redis.call('HMGET', K.batch(id), 'queued', 'running')
+  if tonumber(left[1] or '0') + tonumber(left[2] or '0') > 0 then return end
+  if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 0 then return end
   local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'order', 'store_bytes')
   if FEED_MOST > 0 then redis.call('XADD', K.feed(whose[1]), 'MAXLEN', '~', FEED_MOST, '*', 'b', id .. ':1') end
   redis.call('PUBLISH', K.news(whose[1]), id)
@@ -11,18 +19,6 @@ local function batch_completed(id)
     type = 'batch.completed', tenant = whose[1], workspace = whose[2], subject = id, seed = whose[3] .. '|' .. id, source = K.batch(id),
     bytes = whose[4],
   })
-end
-
-local function count_in_batch(id, from, to)
-  redis.call('HINCRBY', K.batch(id), from, -1)
-  redis.call('HINCRBY', K.batch(id), to, 1)
-end
-
--- Called after a job of the batch has ended.
-local function end_of_batch(id)
-  local left = redis.call('HMGET', K.batch(id), 'queued', 'running')
-  if tonumber(left[1] or '0') + tonumber(left[2] or '0') > 0 then return end
-  if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then batch_completed(id) end
 end
 
 -- The indexes that a batch is in: all batches, those of its tenant, those of its workspace; and the same of workflows, if it is one.

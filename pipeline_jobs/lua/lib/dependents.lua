@@ -23,17 +23,6 @@ local function serve(ended, to, id)
   end
 end
 
--- Returns whether all its dependents were served.
-local function serve_all(ended)
-  while not worked_enough() do
-    local id = redis.call('SPOP', K.dependents(ended[1]))
-    if not id then return true end
-    spend(5)
-    serve(ended[1], ended[2], id)
-  end
-  return redis.call('EXISTS', K.dependents(ended[1])) == 0
-end
-
 -- Open parts of splits that are over end, and then nothing names their files any more. What one script does not come to, the next duty does.
 local function end_splits()
   while not worked_enough() do
@@ -57,6 +46,16 @@ end
 -- Serves the dependents of the jobs that ended in this script. What is left goes to the back of `unsettled`, so that other entries have
 -- their turn.
 local function settle()
+  -- Returns whether all its dependents were served.
+  local function serve_all(ended)
+    while not worked_enough() do
+      local id = redis.call('SPOP', K.dependents(ended[1]))
+      if not id then return true end
+      spend(5)
+      serve(ended[1], ended[2], id)
+    end
+    return redis.call('EXISTS', K.dependents(ended[1])) == 0
+  end
   -- The end of a part is written before that of its job can be.
   for _, one in ipairs(read_once.failed_parts) do
     local job = load(one.id)

@@ -38,18 +38,17 @@ local function free_slots()
   return math.min(here.fleet == '*' and free_of_classes() or capacity - taken, cap - taken)
 end
 
--- What is asked of a job whose turn it is. whole: all of its record is read with it, and is there as `record`.
-local function known_of(id, whole)
-  if not whole then return redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order', 'class', 'schema', 'hint_soon') end
-  local job = fields_of(K.job(id))
-  return {job.status, job.fence, job.celery, job.order, job.class, job.schema, job.hint_soon, record = job}
-end
-
 -- Admission of a pool: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Where the broker is another server
 -- (TEMPLATE is empty), the hints to be published are noted: id, fence, tenant, workspace, pipeline, message, and whose queue it goes to. One
 -- script dispatches at most this many jobs, in all pools together; the next script, at the latest a worker's beat, continues. slots: how many are free, if the caller knows. take(id, job, fence, class, known, changed): is asked before a hint is sent, and returns whether the job has started instead.
 local DISPATCHES_MOST = 90
 local function admit_here(hints, take, slots)
+  -- What is asked of a job whose turn it is. whole: all of its record is read with it, and is there as `record`.
+  local function known_of(id, whole)
+    if not whole then return redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order', 'class', 'schema', 'hint_soon') end
+    local job = fields_of(K.job(id))
+    return {job.status, job.fence, job.celery, job.order, job.class, job.schema, job.hint_soon, record = job}
+  end
   local free, first = math.min(slots or free_slots(), DISPATCHES_MOST - (read_once.sent or 0)), true
   local lost = free > 0 and any_lost()
   here.passed, here.stayed = 0, 0

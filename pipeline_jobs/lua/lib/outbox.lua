@@ -132,12 +132,6 @@ end
 
 -- Lanes that this script has put into the ring: checked once, not for each row.
 local put_in_ring = {}
-local function await_turn_now(id, tenant, host)
-  local lane = K.webhook_lane(tenant, host)
-  redis.call('ZADD', lane, int(NOW), id)
-  if not put_in_ring[lane] then lane_due(tenant, host) end
-  put_in_ring[lane] = true
-end
 
 -- Creates a row for each receiver. Called again for the same event it creates none: the id of a row, which is the `webhook-id`, follows
 -- from the event and the receiver.
@@ -174,7 +168,10 @@ local function outbox(event)
       redis.call('HSET', K.delivery(id), 'event_id', event_id, 'type', event.type, 'tenant_id', event.tenant, 'workspace_id', event.workspace,
         'subject', event.subject, 'endpoint_id', target[1], 'url', target[2], 'host', host, 'status', 'pending', 'tries', '0', 'order', own,
         'created_at', int(NOW), 'next_try_at', int(NOW), 'store_bytes', bytes)
-      await_turn_now(id, event.tenant, host)
+      local lane = K.webhook_lane(event.tenant, host)
+      redis.call('ZADD', lane, int(NOW), id)
+      if not put_in_ring[lane] then lane_due(event.tenant, host) end
+      put_in_ring[lane] = true
       made[#made + 1] = id
       rows[#rows + 1] = own
       rows[#rows + 1] = id
