@@ -15,31 +15,27 @@
 -- same as a flat list, bytes = what that takes or nil, deadline and wait = ms from now or nil, adopt = fence or nil}. Where the list has
 -- `alike`, those are fields that all have beside their own.
 
--- How many strings are in a JSON list of such; found without a copy of the text.
-local function number_of(list)
-  local n, at = 0, -2
-  while at do
-    n, at = n + 1, string.find(list, '","', at + 3, true)
-  end
-  return n
-end
-
--- Takes the next orders for so many jobs, and returns the first: the time, unless an earlier call's are as high.
-local function take_orders(n)
-  local order = TIME[1] * 1000000 + TIME[2]
-  local last = tonumber(redis.call('SET', K.order(), int(order + n - 1), 'GET') or '0')
-  if last < order then return order end
-  redis.call('SET', K.order(), int(last + n))
-  return last + 1
-end
-
 -- Writes records, indexes and counters, and puts the jobs where they wait. charge: what the tenant owes for the call besides, or nil. The
 -- calling script ends with the admission. Most indexes get the same members, so one list is made for all of them: that is what makes a
 -- batch cheap.
 local function accept(asked, charge)
+  -- How many strings are in a JSON list of such; found without a copy of the text.
+  local function number_of(list)
+    local n, at = 0, -2
+    while at do
+      n, at = n + 1, string.find(list, '","', at + 3, true)
+    end
+    return n
+  end
   local first = asked[1].job
   local tenant, workspace = first.tenant_id, first.workspace_id
-  local order = take_orders(#asked)
+  -- Orders are the time, unless an earlier call's are as high.
+  local order = TIME[1] * 1000000 + TIME[2]
+  local last = tonumber(redis.call('SET', K.order(), int(order + #asked - 1), 'GET') or '0')
+  if last >= order then
+    order = last + 1
+    redis.call('SET', K.order(), int(last + #asked))
+  end
   local now, members, by_pipeline, by_tag, by_need, ready, since = int(NOW), {}, {}, {}, {}, {}, {}
   local pipeline, pool, of_pipeline, of_lane, for_classes
   local untagged, tagged, owed, charges, alike = {}, 0, charge or 0, {}, asked.alike
