@@ -23,8 +23,8 @@ class Rate:
     @classmethod
     def read(cls, flat: Sequence[str]) -> tuple[Rate, ...]:
         """From what the accepting scripts return: name, jobs a second, left, ms until it is full, ..."""
-        fours = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
-        return tuple(cls(name, float(rate), int(left), max(1, -(-int(ms) // 1000))) for name, rate, left, ms in fours)
+        starts = range(0, len(flat), 4)
+        return tuple([cls(flat[i], float(flat[i + 1]), int(flat[i + 2]), max(1, -(-int(flat[i + 3]) // 1000))) for i in starts])
 
     @property
     def quota(self) -> int:

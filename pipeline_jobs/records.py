@@ -99,7 +99,7 @@ def _defaults(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
 
 def differing(one: Any) -> dict[str, Any]:
     """Of a dataclass's instance the fields that are not their default."""
-    return {name: value for name, default in _defaults(one.__class__) if (value := getattr(one, name)) != default}
+    return {name: value for name, default in _defaults(one.__class__) if (value := getattr(one, name)) is not default and value != default}
 
 
 def _tuple(text: str) -> tuple[Any, ...]:

@@ -45,6 +45,16 @@ def check_name(field: str, name: str) -> None:
         raise InvalidInput(f"{field} must match {NAME.pattern}", field=field)
 
 
+@lru_cache(maxsize=1000)
+def check_owner(tenant_id: str, workspace_id: str) -> None:
+    """The same of both. Those that were good are remembered: every job asks.
+
+    :raises InvalidInput: names the field.
+    """
+    check_name("tenant_id", tenant_id)
+    check_name("workspace_id", workspace_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Whose:
     """Of which tenant and workspace a thing must be to be found; None: of any."""
@@ -67,8 +77,7 @@ class TenantContext:
     workspace_id: str = DEFAULT_WORKSPACE
 
     def __post_init__(self) -> None:
-        check_name("tenant_id", self.tenant_id)
-        check_name("workspace_id", self.workspace_id)
+        check_owner(self.tenant_id, self.workspace_id)
 
     def to_headers(self) -> dict[str, str]:
         """As Celery message headers: `{"tenant": ..., "workspace": ...}`."""

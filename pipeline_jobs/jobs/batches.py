@@ -25,7 +25,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import refusals
 from pipeline_jobs.store.idempotency import forms_of_batch, idempotency
 from pipeline_jobs.store.pages import Page, page
-from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
+from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, check_owner
 from pipeline_jobs.tracing import correlation, spans
 from pipeline_jobs.webhooks.targets import check_own
 
@@ -171,9 +171,10 @@ class Batches:
         """
         if not 0 < len(new.jobs) <= MAX_JOBS:
             raise InvalidInput(f"a batch has 1..{MAX_JOBS} jobs", field="jobs")
-        if sum(len(job.depends_on) for job in new.jobs if isinstance(job, NewJob)) > MAX_DEPENDENCIES:
+        depends = sum([len(job.depends_on) for job in new.jobs if isinstance(job, NewJob)])
+        if depends > MAX_DEPENDENCIES:
             raise InvalidInput(f"the jobs of a batch depend on at most {MAX_DEPENDENCIES} others in all", field="jobs")
-        TenantContext(new.tenant_id, new.workspace_id)
+        check_owner(new.tenant_id, new.workspace_id)
         durably = self._client.guard.check()
         packed, wrong = self._pack(new.jobs)
         if packed.schema:
@@ -184,7 +185,6 @@ class Batches:
             if links:
                 forms = None, f"{links.form}\n{forms[1]}"
             once = idempotency(idempotency_key, sender, *forms, what="workflow" if links else "batch")
-        depends = any(isinstance(job, NewJob) and job.depends_on for job in new.jobs)
         with spans.root("submit"):
             of_request = chain.from_iterable(correlation.current().given().items())
         common = [*packed.common, *of_request, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]
@@ -355,7 +355,7 @@ class _Packed:
 
 
 #: What a job of a batch has of its own, with the defaults: all that is asked of a job, but what decides its kind.
-_OWN = tuple((one.name, default_of(one)) for one in fields(Asked) if one.name not in ("quality", "params"))
+_OWN = {one.name: default_of(one) for one in fields(Asked) if one.name not in ("quality", "params")}
 
 
 def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
@@ -364,9 +364,8 @@ def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
         _NO_TIME if new.deadline_seconds is None else int(new.deadline_seconds * 1000),
         _NO_TIME if new.start_within_seconds is None else int(new.start_within_seconds * 1000),
     ]
-    for name, default in _OWN:
-        value = getattr(new, name)
-        if value is not None and value != default:
+    for name, value in vars(new).items():
+        if value is not None and name in _OWN and value != _OWN[name]:
             fields += stored_field(name, webhook if name == "webhook" else value)
     return fields
 

@@ -27,7 +27,7 @@ from pipeline_jobs.store.guard import StoreGuard
 from pipeline_jobs.store.idempotency import Accepted, forms_of_job, idempotency
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
-from pipeline_jobs.tenants import ANYBODYS, TenantContext, TenantLimits, Whose
+from pipeline_jobs.tenants import ANYBODYS, TenantContext, TenantLimits, Whose, check_owner
 from pipeline_jobs.tracing import correlation, spans
 from pipeline_jobs.webhooks.targets import check_own
 
@@ -91,10 +91,13 @@ class Client:
         :raises InvalidInput: names the field.
         :raises UnknownPipeline:
         """
-        TenantContext(new.tenant_id, new.workspace_id)
+        check_owner(new.tenant_id, new.workspace_id)
         pipeline, quality = self.check(new)
         values = {
             **vars(new),
+            "pipeline": pipeline.name,
+            "tenant_id": new.tenant_id,
+            "workspace_id": new.workspace_id,
             "job_id": job_id or new_job_id(self.settings.cell),
             "status": JobStatus.QUEUED,
             "reason": Reason.FAIR_SHARE,
@@ -107,7 +110,7 @@ class Client:
             **correlation.current().given(),
         }
         # Whom it may wait for is the caller's right, and nothing that the job is.
-        del values["depends_within"]
+        values.pop("depends_within", None)
         return Job.of(values)
 
     def check(self, new: NewJob) -> tuple[Pipeline, str | None]:
@@ -335,7 +338,14 @@ class Client:
                     channel.begin_again()
 
 
+#: What a job may be given that needs no look here.
+_UNCHECKED = frozenset({"url", "quality", "pipeline", "tenant_id", "workspace_id", "params", "metadata"})
+
+
 def _check_common(new: NewJob) -> None:
+    if not new.params and not new.metadata and vars(new).keys() <= _UNCHECKED:
+        # Defaults need none either.
+        return
     if not PRIORITY_MIN <= new.priority <= PRIORITY_MAX:
         raise InvalidInput(f"priority must be {PRIORITY_MIN}..{PRIORITY_MAX}", field="priority")
     if new.max_attempts is not None and not 1 <= new.max_attempts <= MAX_ATTEMPTS:

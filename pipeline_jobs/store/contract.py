@@ -23,6 +23,7 @@ import re
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 #: Of each type: what Python gives, and how Lua reads it from its place.
@@ -114,7 +115,7 @@ class Argument:
             return list(value)
         # `dict` first: whether something is another mapping takes long to answer.
         pairs = value.items() if isinstance(value, (dict, Mapping)) else value
-        return [part for pair in pairs for part in pair]
+        return list(chain.from_iterable(pairs))
 
 
 class Contract:

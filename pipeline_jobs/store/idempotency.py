@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import Any
 
 from pipeline_jobs.job import FORMER, Job, NewJob, by_former_names, differing, dumps
@@ -26,6 +27,8 @@ _BEFORE = (
     "url", "quality", "pipeline", "params", "tenant_id", "workspace_id", "priority", "max_attempts", "deadline_seconds", "ttl_seconds",
     "run_at", "depends_on", "on_dependency_failure", "depends_within", "tags", "metadata", "webhook",
 )  # fmt: skip
+_values_before = attrgetter(*(FORMER.get(name, name) for name in _BEFORE))
+_NAMES_BEFORE = frozenset(_BEFORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,7 @@ def idempotency(key: str | None, sender: Sender | None, *forms: str | None, what
 def forms_of_job(new: NewJob) -> tuple[str | None, str]:
     """How the request for a job is known again."""
     own = _differing(new)
-    before = _before(new, own)
-    return None if before is None else repr(tuple(before.values())), dumps(own)
+    return repr(_values_before(new)) if own.keys() <= _NAMES_BEFORE else None, dumps(own)
 
 
 def forms_of_batch(tenant_id: str, workspace_id: str, metadata: Mapping[str, Any], jobs: list[Any]) -> tuple[str | None, str]:
@@ -76,7 +78,7 @@ def forms_of_schedule(new: Any) -> tuple[str | None, str]:
 
 def _before(new: NewJob, own: Mapping[str, Any]) -> dict[str, Any] | None:
     """All fields of a new job, as the release before knew them; None: it knew not all that this one uses (`own`)."""
-    return {name: getattr(new, FORMER.get(name, name)) for name in _BEFORE} if own.keys() <= set(_BEFORE) else None
+    return dict(zip(_BEFORE, _values_before(new), strict=True)) if own.keys() <= _NAMES_BEFORE else None
 
 
 def _differing(new: NewJob) -> dict[str, Any]:

@@ -7,6 +7,7 @@ it pushes their hints itself, elsewhere it returns them and `run` sends them by 
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ class Store(Runs):
         reply = self.run(
             "submit",
             id=job.job_id,
-            nonce=nonce or secrets.token_hex(8),
+            nonce=nonce or os.urandom(8).hex(),
             adopt=adopt,
             deadline=job.deadline_seconds,
             wait=job.start_within_seconds,

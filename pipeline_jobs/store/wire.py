@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 import redis
+from hiredis import pack_command
 from redis.commands.core import Script
 
 from pipeline_jobs.store.scripts import Function
@@ -147,7 +148,8 @@ class Wire:
             # A signal's exception left in the middle: what comes now would be the reply to another question.
             own.connection.disconnect()
         own.busy = True
-        own.connection.send_command(*command)
+        # As `send_command` does, which copies the command twice.
+        own.connection.send_packed_command([pack_command(command)])
         try:
             reply = own.connection.read_response()
         except redis.ResponseError:

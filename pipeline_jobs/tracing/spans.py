@@ -10,7 +10,7 @@ import importlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Protocol
@@ -172,14 +172,12 @@ def _made_around(name: str, kind: str, here: Correlation, attributes: Mapping[st
         one.end()
 
 
-@contextmanager
-def root(name: str) -> Iterator[None]:
+_NO_ROOT = nullcontext()
+
+
+def root(name: str) -> AbstractContextManager[Span | None]:
     """Where nothing traced led to the block, a trace begins with it."""
-    if correlation.current().traceparent is not None or not on():
-        yield
-        return
-    with span(name, "producer"):
-        yield
+    return _NO_ROOT if correlation.current().traceparent is not None or not on() else span(name, "producer")
 
 
 def stop(seconds: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline_jobs.exceptions import JobGone, KeyReused
-from pipeline_jobs.job import ACCEPTED, NewJob, by_former_names, differing, dumps
+from pipeline_jobs.job import ACCEPTED, FORMER, NewJob, differing, dumps
 from pipeline_jobs.jobs.batches import Batches, NewBatch, WrongJob
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.schedules.scheduler import NewSchedule
@@ -54,7 +54,7 @@ def test_the_form_of_the_release_before_is_sent_and_remembered_and_either_is_tak
 def test_batches_and_schedules_send_both_forms_too() -> None:
     wrong = WrongJob(({"field": "url", "message": "m", "code": "c"},))
     old, new = forms_of_batch("acme", "main", {}, [NEW, wrong])
-    legacy = {name: by_former_names(vars(NEW))[name] for name in module._BEFORE}
+    legacy = {name: getattr(NEW, FORMER.get(name, name)) for name in module._BEFORE}
     assert old == dumps(["acme", "main", {}, [legacy, {"errors": list(wrong.errors)}]])
     assert new != old
     schedule = NewSchedule("0 * * * *", NEW)
@@ -67,7 +67,7 @@ def test_batches_and_schedules_send_both_forms_too() -> None:
 def test_the_new_form_has_no_default_and_a_field_of_a_later_release_has_no_old_form(monkeypatch: pytest.MonkeyPatch) -> None:
     _, form = forms_of_job(NewJob())
     assert form == "{}"
-    monkeypatch.setattr(module, "_BEFORE", tuple(name for name in module._BEFORE if name != "priority"))
+    monkeypatch.setattr(module, "_NAMES_BEFORE", module._NAMES_BEFORE - {"priority"})
     assert forms_of_job(NEW)[0] is None
     assert forms_of_job(replace(NEW, priority=0))[0] is not None
     assert forms_of_batch("acme", "main", {}, [NEW])[0] is None

@@ -56,8 +56,7 @@ if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
 refused = bad_dependency(asked, depends_within, workflow) or bad_upload(asked) or no_room(tenant, #asked, sender, share)
 if refused then return refused end
 local rates = take_tokens(#asked)
-if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
-accept(asked)
+accept(asked, idempotency ~= '' and remember_key(tenant, idempotency, fingerprint, id))
 if #asked > LARGE then redis.call('SET', K.large_batch(tenant), '1', 'PX', LARGE_MS) end
 local order, now = asked[1].job.order, int(NOW)
 bytes = 1000 + bytes_of(#metadata + #errors)

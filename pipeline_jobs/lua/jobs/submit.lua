@@ -9,14 +9,17 @@
 --@reply 'taken'
 --@refuses
 -- 'taken': another job has the id. `rates`: the rates that were checked (see lib/rates). Sent again: the same 'ok', one job.
-local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
-if known[2] then
+if redis.call('HEXISTS', K.job(id), 'created_at') == 1 then
+  local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
   if known[1] ~= nonce then return {'taken'} end
   -- Gives WAITAOF something to wait for: it covers the writes of its own connection, and a repetition comes on a new one.
   redis.call('HSET', K.job(id), 'nonce', nonce)
   return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', {}, admit()}
 end
-local job = {tenant_id = 'default', workspace_id = 'main', pipeline = ''}
+-- With room for what most jobs have and what accept fills in: a table grows in steps, and each step costs as much as the rest.
+local job = {
+  tenant_id = 'default', workspace_id = 'main', pipeline = '', status = 'queued', order = '', created_at = '', reason = '', url = nil, quality = nil,
+}
 for i = 1, #fields, 2 do job[fields[i]] = fields[i + 1] end
 local tenant = job.tenant_id
 local new = {id = id, key = K.job(id), job = job, fields = {'nonce', nonce, unpack(fields)}, adopt = adopt ~= '' and adopt, deadline = deadline, wait = wait}
@@ -25,7 +28,6 @@ local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerpri
   or adopt == '' and no_room(tenant, 1, sender, share)
 if refused then return refused end
 local rates = take_tokens(1)
-if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
-accept(asked)
+accept(asked, idempotency ~= '' and remember_key(tenant, idempotency, fingerprint, id))
 local hints, sent = read_once.entered and admit() or {}, read_once.fences[id]
 return {'ok', job.created_at, job.order, sent and 'dispatched' or job.reason, sent or '0', job.deadline_at or '', rates, hints}

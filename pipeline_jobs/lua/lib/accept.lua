@@ -15,9 +15,10 @@
 -- same as a flat list, bytes = what that takes or nil, deadline and wait = ms from now or nil, adopt = fence or nil}. Where the list has
 -- `alike`, those are fields that all have beside their own.
 
--- Writes records, indexes and counters, and puts the jobs where they wait. The calling script ends with the admission. Most indexes get
--- the same members, so one list is made for all of them: that is what makes a batch cheap.
-local function accept(asked)
+-- Writes records, indexes and counters, and puts the jobs where they wait. charge: what the tenant owes for the call besides, or nil. The
+-- calling script ends with the admission. Most indexes get the same members, so one list is made for all of them: that is what makes a
+-- batch cheap.
+local function accept(asked, charge)
   -- How many strings are in a JSON list of such; found without a copy of the text.
   local function number_of(list)
     local n, at = 0, -2
@@ -28,11 +29,16 @@ local function accept(asked)
   end
   local first = asked[1].job
   local tenant, workspace = first.tenant_id, first.workspace_id
-  local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
-  redis.call('SET', K.order(), int(order + #asked - 1))
+  -- Orders are the time, unless an earlier call's are as high.
+  local order = TIME[1] * 1000000 + TIME[2]
+  local last = tonumber(redis.call('SET', K.order(), int(order + #asked - 1), 'GET') or '0')
+  if last >= order then
+    order = last + 1
+    redis.call('SET', K.order(), int(last + #asked))
+  end
   local now, members, by_pipeline, by_tag, by_need, ready, since = int(NOW), {}, {}, {}, {}, {}, {}
-  local pipeline, pool, of_pipeline, of_lane
-  local untagged, tagged, owed, charges, alike = {}, 0, 0, {}, asked.alike
+  local pipeline, pool, of_pipeline, of_lane, for_classes
+  local untagged, tagged, owed, charges, alike = {}, 0, charge or 0, {}, asked.alike
   if alike then
     -- Written once and copied: of each job only its own fields are converted, and go to the server's log.
     local key = asked[1].key
@@ -46,7 +52,7 @@ local function accept(asked)
       pipeline, pool = job.pipeline, pool_of(job)
       by_pipeline[pipeline], ready[pool] = by_pipeline[pipeline] or {}, ready[pool] or {}
       ready[pool][pipeline] = ready[pool][pipeline] or {}
-      of_pipeline, of_lane = by_pipeline[pipeline], ready[pool][pipeline]
+      of_pipeline, of_lane, for_classes = by_pipeline[pipeline], ready[pool][pipeline], is_for_classes(pipeline)
     end
     local own = int(order + i - 1)
     job.status, job.order, job.created_at, job.reason = 'queued', own, now, 'fair_share'
@@ -61,7 +67,7 @@ local function accept(asked)
       of_lane[#of_lane + 1] = -(job.priority or 0)
       of_lane[#of_lane + 1] = ready_member(id, job)
     end
-    if not job.schema and is_for_classes(pipeline) then
+    if for_classes and not job.schema then
       new.fields[#new.fields + 1] = 'schema'
       new.fields[#new.fields + 1] = '2'
     end

@@ -49,6 +49,7 @@ end
 -- Whether a tenant keeps more than so many bytes. If so, what it keeps only for other jobs to use again goes first, then its oldest folders
 -- without a record; none where all would not do. To be asked last: what is refused for another reason costs no folder.
 local function keeps_more(tenant, most)
+  if kept_bytes(tenant) <= most then return false end
   drop_reused_while(tenant, function() return kept_bytes(tenant) > most end)
   while kept_bytes(tenant) > most do
     local oldest = not worked_enough() and redis.call('ZRANGE', K.tenant_kept(tenant), 0, 0)[1]

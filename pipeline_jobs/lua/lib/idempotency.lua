@@ -15,7 +15,8 @@ local function made_before(tenant, key, fingerprint)
   return {'same', id}
 end
 
+-- Returns what the tenant is to be charged for it.
 local function remember_key(tenant, key, fingerprint, id)
   redis.call('SET', K.idempotency(tenant, key), id .. ' ' .. string.match(fingerprint, '^%S*'), 'PX', DAY_MS)
-  if redis.call('ZADD', K.remembered(tenant), NOW + DAY_MS, key) == 1 then owe(tenant, REMEMBERED_BYTES) end
+  return redis.call('ZADD', K.remembered(tenant), NOW + DAY_MS, key) == 1 and REMEMBERED_BYTES or 0
 end

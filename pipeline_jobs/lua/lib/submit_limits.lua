@@ -12,13 +12,18 @@ local function no_room(tenant, n, sender, share)
     if wait then return {'rate', kind, tostring(SENDER_RATE), int(wait)} end
   end
   local function holds_more() return share >= 0 and tonumber(redis.call('HGET', K.usage(tenant), 'store_bytes') or '0') > share end
-  drop_reused_while(tenant, holds_more)
-  if holds_more() then return {'full', 'memory', 30} end
+  if share >= 0 then
+    drop_reused_while(tenant, holds_more)
+    if holds_more() then return {'full', 'memory', 30} end
+  end
   if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
   -- Parked jobs have a limit of their own. They are counted only where it matters.
-  local over = redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n - (limits.max_queued or QUEUE_MOST)
+  local all = redis.call('ZCARD', K.status('queued'))
+  local over = all + n - (limits.max_queued or QUEUE_MOST)
+  -- A tenant has no more than all have together.
+  if over > 0 then over = over - all + redis.call('ZCARD', K.tenant_status(tenant, 'queued')) end
   if over > 0 and over > redis.call('ZCARD', K.tenant_awaiting(tenant)) then return {'full', 'tenant', retry_after(pace_of(tenant), n)} end
-  over = redis.call('ZCARD', K.status('queued')) + n - QUEUE_MOST_OF_ALL
+  over = all + n - QUEUE_MOST_OF_ALL
   if over > 0 and over > redis.call('ZCARD', K.awaiting()) then return {'full', 'all', retry_after(pace_of_all(), n)} end
   local bytes = max_storage_of(tenant)
   if bytes and keeps_more(tenant, bytes - 1) then return {'full', 'storage', 300} end

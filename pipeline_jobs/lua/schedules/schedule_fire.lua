@@ -75,8 +75,7 @@ if refused then
   return skipped(({tenant = 'queue_full', all = 'store_full'})[refused[2]] or refused[2] .. '_full')
 end
 local rates = take_tokens(1)
-if idempotency ~= '' then remember_key(schedule.tenant_id, idempotency, fingerprint, job_id) end
-accept(asked)
+accept(asked, idempotency ~= '' and remember_key(schedule.tenant_id, idempotency, fingerprint, job_id))
 remember_job(id, job_id)
 if by_hand then slots_done(id, schedule, 'manual', int(NOW), int(NOW), 1, job_id) else settled('fired', job_id) end
 return {'fired', job.created_at, job.order, settle_and_admit(), rates}

@@ -25,7 +25,7 @@ if before == '' then
   if made then return made end
   if redis.call('ZCARD', K.tenant_schedules(tenant)) >= most then return {'full'} end
   if idempotency ~= '' then
-    remember_key(tenant, idempotency, fingerprint, id)
+    owe(tenant, remember_key(tenant, idempotency, fingerprint, id))
     -- Cleanup asks the tenants that it knows.
     redis.call('ZINCRBY', K.tenants(), 0, tenant)
   end
