@@ -41,7 +41,7 @@ local function may_run(pipeline, message, of_schema, class)
   local _, at = string.find(pipelines, ';' .. pipeline .. ':', 1, true)
   if not at or message or tonumber(of_schema or '1') > schema then return nil end
   if class ~= '' and class ~= redis.call('HGET', K.class_of(), worker) then return nil end
-  local slots, running = redis.call('HGET', K.slots(), worker), here.runs and here.runs[worker] or redis.call('HGET', K.running(), worker)
+  local slots, running = redis.call('HGET', K.slots(), worker), redis.call('HGET', K.running(), worker)
   return tonumber(running or '0') < tonumber(slots or '0') and at
 end
 
@@ -49,7 +49,6 @@ end
 -- run is its next one, and the hint is stale.
 local function ask_for_crashed()
   use_pool(own_pool)
-  if not any_lost() then return end
   local hinted = redis.call('ZRANGEBYSCORE', K.lost(), int(HINTED), '+inf', 'LIMIT', 0, LOST_MOST)
   -- To one whose announcement has ended the next job would be refused.
   if not hinted[1] or tonumber(redis.call('ZSCORE', K.workers(), worker) or '0') <= NOW then return end
@@ -69,12 +68,11 @@ local function take(other, next_job, next_fence, class, known, changed)
   if not at then return false end
   local charged = dispatched(other, next_job, nil, unpack(changed))
   -- It never has a hint: what a claim would find written goes into the record with the start.
-  record = known.record or fields_of(K.job(other))
-  record.class = known.class or record.class
+  record = fields_of(K.job(other))
   record.fence, record.charged = next_fence, charged
   start_run(other, record, worker, next_run, tonumber(string.match(pipelines, '^%d+', at + 1)), 'fence', next_fence, 'charged', charged)
   complete_part(other, record)
-  record, read_once.taken = flat_of(record), true
+  record = flat_of(record)
   return true
 end
 

@@ -24,14 +24,12 @@ local function worked_enough() return spent.commands >= WORK_MOST end
 -- the script has left; `freed`, `eased`: tenants and pipelines that have a slot less than before, and in which pool; `limits`, `pipes`: see
 -- known; `before`: see classes; `buckets`: see rates; `entered`: the script made a tenant eligible; `fences`: of what it dispatched; `sent`: how
 -- many those are; `last`, `turn`: the pools that had the last slot under a limit of all pools, before the script and in it; `whose`: the one
--- that had the last slot of the tenant that has a slot less now; `failed_parts`, `retired`: see parts; `taken`: a job has started in the process
--- that asks.
+-- that had the last slot of the tenant that has a slot less now; `failed_parts`, `retired`: see parts.
 local read_once = {series = {}, told = {}, left = {}, freed = {}, eased = {}, limits = {}, pipes = {}, buckets = {}, fences = {}, failed_parts = {}}
 
 -- What is known of the pool that the script is in (`POOL`, its part of a key: '' or ':gpu'). `present`, `peak`: see fair; `fleet`, `classes`:
 -- see classes; `shares`: see known; `slots`, and `recent`, the two tenants that had a job last and when, newest first, as
--- `tenant ms tenant ms`: whomever one asks for, one of the two is another; `held`: of some tenants, their slots by class; `announced`, `runs`:
--- of some workers, whether they are and how many they have; `lost`: see fair.
+-- `tenant ms tenant ms`: whomever one asks for, one of the two is another; `held`: of some tenants, their slots by class.
 local here = {}
 
 -- Goes to a pool. Returns the one that the script was in, to go back to.

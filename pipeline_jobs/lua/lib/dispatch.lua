@@ -4,7 +4,6 @@
 local function prune_workers()
   local gone = redis.call('ZRANGEBYSCORE', K.workers(), '-inf', int(NOW))
   for _, worker in ipairs(gone) do
-    here.announced = nil
     redis.call('ZREM', K.workers(), worker)
     redis.call('DECRBY', K.capacity(), tonumber(redis.call('HGET', K.slots(), worker) or '0'))
     redis.call('HDEL', K.slots(), worker)
@@ -38,20 +37,12 @@ local function free_slots()
   return math.min(here.fleet == '*' and free_of_classes() or capacity - taken, cap - taken)
 end
 
--- What is asked of a job whose turn it is. whole: all of its record is read with it, and is there as `record`.
-local function known_of(id, whole)
-  if not whole then return redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order', 'class', 'schema', 'hint_soon') end
-  local job = fields_of(K.job(id))
-  return {job.status, job.fence, job.celery, job.order, job.class, job.schema, job.hint_soon, record = job}
-end
-
 -- Admission of a pool: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Where the broker is another server
 -- (TEMPLATE is empty), the hints to be published are noted: id, fence, tenant, workspace, pipeline, message, and whose queue it goes to. One
 -- script dispatches at most this many jobs, in all pools together; the next script, at the latest a worker's beat, continues. slots: how many are free, if the caller knows. take(id, job, fence, class, known, changed): is asked before a hint is sent, and returns whether the job has started instead.
 local DISPATCHES_MOST = 90
 local function admit_here(hints, take, slots)
-  local free, first = math.min(slots or free_slots(), DISPATCHES_MOST - (read_once.sent or 0)), true
-  local lost = free > 0 and any_lost()
+  local free, lost = math.min(slots or free_slots(), DISPATCHES_MOST - (read_once.sent or 0)), true
   here.passed, here.stayed = 0, 0
   -- Tenants that wait because their class was busy are asked together with the others.
   if free > 0 and here.fleet == '*' then ask_blocked() end
@@ -62,17 +53,12 @@ local function admit_here(hints, take, slots)
     if not id then id, job, changed = next_job(free) end
     while not id and not worked_enough() and ask_blocked() do id, job, changed = next_job(free) end
     if not id then break end
-    -- The first one is most often for the process that asks, which needs all of its record.
-    local known = known_of(id, take and first and not read_once.taken)
-    first = false
+    local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order', 'class', 'schema', 'hint_soon')
     local class = known[1] == 'queued' and take_slot(job.pipeline, tonumber(known[6] or '1'))
     if class then
       local held = here.held and here.held[job.tenant_id]
       if held then held[class] = (held[class] or 0) + 1 end
-      if class ~= (known[5] or '') then
-        redis.call('HSET', K.job(id), 'class', class)
-        known.class = class
-      end
+      if class ~= (known[5] or '') then redis.call('HSET', K.job(id), 'class', class) end
       -- The first fence follows from the order, which never repeats: the runs, hints and files of an earlier job with this id have other
       -- fences.
       local fence = int((known[2] or known[4]) + 1)

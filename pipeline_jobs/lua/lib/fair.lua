@@ -342,13 +342,6 @@ local LOST_STAY = 20
 -- An order is a time in microseconds: below this until 2046.
 local STAYS = 24e14
 local HINTED = 4e15
-
--- Whether the pool has any. Read once: who puts one there later in the script notes it.
-local function any_lost()
-  if here.lost == nil then here.lost = redis.call('EXISTS', K.lost()) == 1 end
-  return here.lost
-end
-
 local function next_lost(free)
   -- Returns the same, or nil and whether the job stays.
   local function look(member)

@@ -22,21 +22,6 @@ end
 -- The maximum number of bytes that a tenant keeps: by its limits, else by the installation's settings; nil: unlimited.
 local function max_storage_of(tenant) return limits_of(tenant).max_storage_bytes or (STORAGE_MOST > 0 and STORAGE_MOST or nil) end
 
--- Whether a worker is announced in the pool.
-local function announced(worker)
-  here.announced = here.announced or {}
-  if here.announced[worker] == nil then here.announced[worker] = redis.call('ZSCORE', K.workers(), worker) end
-  return here.announced[worker]
-end
-
--- A worker has one run more in the pool, or one less.
-local function count_run(worker, by)
-  local n = redis.call('HINCRBY', K.running(), worker, by)
-  if n <= 0 then redis.call('HDEL', K.running(), worker) end
-  here.runs = here.runs or {}
-  here.runs[worker] = math.max(0, n)
-end
-
 -- A tenant's share of the pool: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs
 -- end, the virtual time with which it came (`came`: while `time` is the same, none of its jobs was dispatched), and its place among the
 -- newcomers (`entry`; 0: none). Under `w:X` is the virtual time of workspace X, under `ms:X` what its runs of pipeline X usually take (a

@@ -6,8 +6,8 @@ local function release(id, job, to, ...)
   local before = use_pool(pool_of(job))
   local held = redis.call('ZREM', K.leases(), id) == 1 and job.worker
   if held then
-    count_run(job.worker, -1)
-    if not announced(job.worker) then redis.call('DECR', K.stranded()) end
+    if redis.call('HINCRBY', K.running(), job.worker, -1) <= 0 then redis.call('HDEL', K.running(), job.worker) end
+    if not redis.call('ZSCORE', K.workers(), job.worker) then redis.call('DECR', K.stranded()) end
     slot_freed(id, job, to, ...)
   end
   use_pool(before)

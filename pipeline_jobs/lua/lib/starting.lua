@@ -34,12 +34,12 @@ local function start_run(id, job, worker, run, longest, ...)
     job.attempt, job.progress, job.new_attempt = int((job.attempt or 0) + 1), job.part_of and job.progress or '0', nil
   end
   if job.reason == 'dispatched' then redis.call('ZREM', K.hints(), id) end
-  if job.ttl_seconds or job.start_within_seconds then redis.call('ZREM', K.waits(), id) end
+  redis.call('ZREM', K.waits(), id)
   if job.hint_soon then redis.call('ZREM', K.lost(), id .. ' ' .. job.pipeline) end
   redis.call('ZREM', K.ready_since(), id)
   redis.call('ZADD', K.leases(), NOW + LEASE_MS, id)
-  count_run(worker, 1)
-  if not announced(worker) then redis.call('INCR', K.stranded()) end
+  redis.call('HINCRBY', K.running(), worker, 1)
+  if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stranded()) end
   -- Time of earlier runs counts, time in a queue does not. At the maximum the job is ended like one whose deadline has passed.
   longest = math.min(longest, 1000 * (limits_of(job.tenant_id).max_run_seconds or math.huge), 1000 * (tonumber(job.max_run_seconds) or math.huge))
   job.run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))

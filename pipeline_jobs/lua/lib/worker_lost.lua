@@ -4,7 +4,6 @@
 local function goes_first(id, job, place)
   local before = use_pool(pool_of(job))
   redis.call('ZADD', K.lost(), place, id .. ' ' .. job.pipeline)
-  here.lost = true
   use_pool(before)
 end
 
