@@ -911,7 +911,12 @@ GUARDS = (
         "if ended_one_of(share) then",
     ),
     _lua("lib/ending", "an end leaves the queue", "if job.status == 'queued' then leave_queue(id, job) end", ""),
-    _lua("lib/queue", "a lease given back is counted down", "    count_run(job.worker, -1)\n", ""),
+    _lua(
+        "lib/queue",
+        "a lease given back is counted down",
+        "if redis.call('HINCRBY', K.running(), job.worker, -1) <= 0 then",
+        "if false then",
+    ),
     _lua("lib/queue", "a stranded lease that ends is counted down", "then redis.call('DECR', K.stranded()) end", "then end"),
     _lua(
         "lib/worker_lost",
@@ -1031,12 +1036,6 @@ GUARDS = (
     _lua("finish", "the fence is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'charged', charged)", NEXT),
     _lua("finish", "the charge is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'fence', next_fence)", NEXT),
     _lua("lib/base", "names are looked up once a script", "    read_once.series[own] = found\n", "", COMMANDS_OF_A_JOB),
-    _lua("lib/fair", "whether jobs were lost is asked once", "if here.lost == nil then", "if true then", COMMANDS_OF_A_JOB),
-    _lua(
-        "lib/known", "whether a worker is there is asked once", "if here.announced[worker] == nil then", "if true then", COMMANDS_OF_A_JOB
-    ),
-    _lua("lib/dispatch", "the next record is read once", "known_of(id, take and", "known_of(id, false and", COMMANDS_OF_A_JOB),
-    _lua("finish", "the runs of a worker are known", "here.runs and here.runs[worker] or redis", "redis", COMMANDS_OF_A_JOB),
     _lua("lib/events", "listeners are told once a script", "  read_once.told[id] = true\n", "", COMMANDS_OF_A_JOB),
     _lua("lib/reserve", "many tenants that take turns", " or (not age and fresh == 2) then", " then", COMMANDS_OF_A_JOB),
     _py("records", "defaults are made once", "@cache\ndef _defaults(", "def _defaults(", COMMANDS_OF_A_JOB),
