@@ -800,10 +800,10 @@ GUARDS = (
     _py("files/kept", "a row is asked for by its tenant", 'if flat and tenant_id in (None, flat["tenant_id"]):', "if flat:", KEPT),
     _py("operation/erase", "kept files are erased", "        kept.erase(store, tenant_id)\n", "", KEPT),
     _py(
-        "web/api/jobs",
+        "history/gone_jobs",
         "another's kept files are unknown",
-        "caller().own(cell.kept.get(job_id, caller().tenant(None)), UnknownJob)",
-        "cell.kept.get(job_id)",
+        "self._kept.get(job_id, whose.tenant_id)\n            if whose.has(folder.tenant_id, folder.workspace_id) and order in",
+        "self._kept.get(job_id)\n            if order in",
         KEPT_FILES,
     ),
     _py(
@@ -1559,8 +1559,8 @@ GUARDS = (
     _py(
         "jobs/stage_runs",
         "a try again asks the machine first",
-        "                judge.judge(error)\n            logger",
-        "                pass\n            logger",
+        "                judge.judge(error)\n            what",
+        "                pass\n            what",
         TRIES,
     ),
     _py(
