@@ -802,8 +802,8 @@ GUARDS = (
     _py(
         "history/gone_jobs",
         "another's kept files are unknown",
-        "if whose.has(folder.tenant_id, folder.workspace_id) and order in",
-        "if order in",
+        "self._kept.get(job_id, whose.tenant_id)\n            if whose.has(folder.tenant_id, folder.workspace_id) and order in",
+        "self._kept.get(job_id)\n            if order in",
         KEPT_FILES,
     ),
     _py(

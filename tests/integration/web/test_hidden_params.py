@@ -15,7 +15,7 @@ from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.executor import Ending
-from pipeline_jobs.pipelines import Pipeline, Stage, Wait
+from pipeline_jobs.pipelines import NoParams, Pipeline, Stage, Wait
 from pipeline_jobs.schedules.fire import Fire
 from pipeline_jobs.states import JobStatus
 
@@ -170,8 +170,8 @@ def test_a_prompt_has_no_secret_of_its_job_and_is_else_as_it_is(
 ) -> None:
     read = Stage("read", lambda context: dict(context.params))
     waits = {"asks": Wait("yes", prompt=lambda data: f"is it {data['token']} ?"), "links": Wait("yes", prompt=LINK)}
-    model = create_model("Asks", **({"token": (SecretStr, ...)} if params else {}))
-    deploys.world.cell.pipelines.register(Pipeline(pipeline, (read, waits[pipeline]), model, needs_url=False))
+    models = {"asks": create_model("Asks", token=(SecretStr, ...)), "links": NoParams}
+    deploys.world.cell.pipelines.register(Pipeline(pipeline, (read, waits[pipeline]), models[pipeline], needs_url=False))
     job = posted(client, JOBS, {"pipeline": pipeline, "params": params})
     deploys.world.cell.executor.run(job["job_id"], deploys.world.record(job["job_id"]).fence, "w1")
     shown = client.get(f"{JOBS}/{job['job_id']}").text
