@@ -6,13 +6,14 @@ from types import TracebackType
 from typing import Any
 
 import redis
+from redis.driver_info import DriverInfo
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from pipeline_jobs.exceptions import InvalidInput, StoreUnavailable
 from pipeline_jobs.starting import SCHEME, Watched, watched
 
 #: What connections say of themselves. Each that is not told reads redis-py's version from the disk: half a millisecond of a processor.
-DRIVER = redis.DriverInfo()
+DRIVER = DriverInfo()
 
 
 def connect(url: str) -> redis.Redis:
