@@ -24,10 +24,11 @@ from structlog.contextvars import clear_contextvars
 from pipeline_jobs import logs
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.tracing import correlation
-from tests import cases, kept_routes, kept_templates
+from tests import cases, kept_metadata, kept_routes, kept_templates
 from tests.commands import empty
 from tests.servers import Server
 
+kept_metadata.keep()
 kept_routes.keep()
 kept_templates.keep()
 ROOT = Path(__file__).resolve().parents[1]

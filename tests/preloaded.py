@@ -27,6 +27,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests import kept_metadata
+
 #: What is not ours and imported by a worker, beat, the API, Flower, the `celery` command, or (`pytest`) a server with an app of the tests.
 #: Not `celery.bin.celery`: it loads our commands.
 MODULES = (
@@ -224,6 +226,7 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     # Until it has its own environment: else numpy would start threads.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    kept_metadata.keep()
     for name in (*MODULES, *OWN):
         importlib.import_module(name)
     _make_scripts()
