@@ -170,7 +170,7 @@ def test_a_prompt_has_no_secret_of_its_job_and_is_else_as_it_is(
 ) -> None:
     read = Stage("read", lambda context: dict(context.params))
     waits = {"asks": Wait("yes", prompt=lambda data: f"is it {data['token']} ?"), "links": Wait("yes", prompt=LINK)}
-    models = {"asks": create_model("Asks", token=(SecretStr, ...)), "links": NoParams}
+    models: dict[str, type[BaseModel]] = {"asks": create_model("Asks", token=(SecretStr, ...)), "links": NoParams}
     deploys.world.cell.pipelines.register(Pipeline(pipeline, (read, waits[pipeline]), models[pipeline], needs_url=False))
     job = posted(client, JOBS, {"pipeline": pipeline, "params": params})
     deploys.world.cell.executor.run(job["job_id"], deploys.world.record(job["job_id"]).fence, "w1")
