@@ -21,8 +21,8 @@ from benchmarks.kit.peer import ROOT
 
 #: One file each, in the order of the bars.
 FIGURES = (
-    "create", "bulk", "http_post", "http_get", "lists", "noop", "idle", "new_children", "progress", "memory", "flood", "many_tenants", "purge",
-    "sse", "metrics", "media", "make_run", "scale", "cpu", "cpu_http",
+    "create", "bulk", "http_post", "http_get", "lists", "noop", "idle", "new_children", "progress", "memory", "flood", "many_tenants",
+    "purge", "sse", "metrics", "media", "make_run", "scale", "cpu", "cpu_http",
 )  # fmt: skip
 RESULTS = ROOT / "benchmarks" / "results.json"
 
