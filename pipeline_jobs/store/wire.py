@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Any
 
 import redis
-from hiredis import pack_command
 from redis.commands.core import Script
 
 from pipeline_jobs.store.scripts import Function
@@ -148,8 +147,7 @@ class Wire:
             # A signal's exception left in the middle: what comes now would be the reply to another question.
             own.connection.disconnect()
         own.busy = True
-        # As `send_command` does, which copies the command twice.
-        own.connection.send_packed_command([pack_command(command)])
+        own.connection.send_command(*command)
         try:
             reply = own.connection.read_response()
         except redis.ResponseError:
