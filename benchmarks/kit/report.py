@@ -65,7 +65,8 @@ def write(results: Mapping[str, Any], order: Sequence[str]) -> None:
             f"| {row.name} | {number(row.spread.median)} {row.unit} | {number(row.spread.low)} - {number(row.spread.high)} |"
             for row in outcome.rows
         ]
-        parts += ["", f"`make bench ONLY={name}`: {about['seconds']} s, {about['when']}, load before it {about['load']}.", ""]
+        command = f"make bench ONLY={name} ROUNDS={max(len(row['values']) for row in about['rows'])}"
+        parts += ["", f"`{command}`: {about['seconds']} s, {about['when']}, load before it {about['load']}.", ""]
     parts += [PROFILES.read_text("utf-8")] if PROFILES.is_file() else []
     last = max(found.values(), key=lambda one: str(one["when"]))
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())

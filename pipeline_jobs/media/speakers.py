@@ -37,7 +37,7 @@ BUDGET, BUDGET_A_SECOND = 120.0, 4.0
 #: A turn that goes on after a pause of so many seconds is one; turns of fewer seconds are a cough, or a "yes" into another's words.
 PAUSE, SHORTEST = 0.5, 0.3
 #: Of a sound of at most so many seconds the first so many are heard once more behind its end: the model tells voices apart by what comes
-#: before and after, and took the last turn of a short dialogue for the other speaker's (DER 0.16, and 0.03 so). A longer one has enough.
+#: before and after, and took the last turn of a short dialogue for the other speaker's (DER 0.16, and 0.02 so). A longer one has enough.
 SHORT, AGAIN = 600, 30
 
 Samples = npt.NDArray[np.float32]
