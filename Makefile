@@ -40,8 +40,8 @@ lint: $(TEST_STAMP)  ## ruff
 types: $(TEST_STAMP)  ## mypy --strict
 	$(PY) -m mypy
 
-docs: $(RUN_STAMP)  ## write docs/settings.md from the settings
-	$(PY) -m pipeline_jobs.settings_doc > docs/settings.md
+docs: $(TEST_STAMP)  ## write docs/settings.md from the settings
+	$(PY) -m tests.settings_page > docs/settings.md
 
 site: $(RUN_STAMP) $(SITE_STAMP)  ## the documentation as a site, which the API then serves at /pipeline/docs/
 	@$(PY) -m tests.docs_site

@@ -19,12 +19,12 @@ from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.graph import Links
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.moved import Say, quiet
-from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.records import APART, HIDDEN, Layout, Moment
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import refusals
 from pipeline_jobs.store.idempotency import forms_of_batch, idempotency
 from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.rates import Rate, Sender
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, check_owner
 from pipeline_jobs.tracing import correlation, spans
 from pipeline_jobs.webhooks.targets import check_own

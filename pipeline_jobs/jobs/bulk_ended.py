@@ -11,10 +11,10 @@ from pipeline_jobs.exceptions import InvalidInput, RequestError, StoreFull, Stor
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.rates import Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cursors import write_cursor
 from pipeline_jobs.store.pages import Page
+from pipeline_jobs.store.rates import Sender
 
 #: Jobs of one call: each takes a script or two. A call that only counts finds more, in so many pages of a list at most: where few match,
 #: each of them looks at a thousand jobs.

@@ -19,13 +19,13 @@ from pipeline_jobs.jobs.outputs import read as outputs_of
 from pipeline_jobs.jobs.pool_gate import PoolGate
 from pipeline_jobs.jobs.queue_position import queue_position, with_queue_position
 from pipeline_jobs.pipelines import Pipeline, Registry
-from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store.channel import Channel
 from pipeline_jobs.store.guard import StoreGuard
 from pipeline_jobs.store.idempotency import Accepted, forms_of_job, idempotency
 from pipeline_jobs.store.pages import Page
+from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import ANYBODYS, TenantContext, TenantLimits, Whose, check_owner
 from pipeline_jobs.tracing import correlation, spans

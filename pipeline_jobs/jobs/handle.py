@@ -8,10 +8,10 @@ from typing import Protocol
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.moved import Moved, Say
-from pipeline_jobs.rates import Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cancelled import Cancelled
 from pipeline_jobs.store.idempotency import Accepted
+from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.tenants import ANYBODYS, Whose
 
 

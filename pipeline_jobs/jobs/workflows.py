@@ -19,9 +19,9 @@ from pipeline_jobs.jobs.bulk_ended import BulkAction, BulkDone, each_ended
 from pipeline_jobs.jobs.client import MAX_DEPENDENCIES, Again, Client
 from pipeline_jobs.jobs.graph import Drawn, Links
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.rates import Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.store.readable import readable
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 

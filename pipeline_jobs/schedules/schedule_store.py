@@ -8,10 +8,10 @@ from typing import Any
 
 from pipeline_jobs.exceptions import KeyReused
 from pipeline_jobs.job import Job
-from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.schedules.schedule import Outcome, Schedule
 from pipeline_jobs.store.idempotency import Idempotency
 from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.rates import Rate, Sender
 from pipeline_jobs.store.store import Store
 
 

@@ -14,13 +14,13 @@ from pipeline_jobs.exceptions import InvalidInput, ScheduleGone, TooManySchedule
 from pipeline_jobs.job import ANY_ID, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.client import MAX_TAGS, Client
 from pipeline_jobs.pipelines import Pipeline
-from pipeline_jobs.rates import Sender
 from pipeline_jobs.runlog.secret_params import may_hide, revealed, sent_back, stay_hidden
 from pipeline_jobs.schedules.cron import Cron
 from pipeline_jobs.schedules.schedule import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id
 from pipeline_jobs.schedules.schedule_store import ScheduleStore, Skip
 from pipeline_jobs.store.idempotency import Accepted, forms_of_schedule, idempotency
 from pipeline_jobs.store.pages import Page
+from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.store.refusals import refusal
 
 MAX_NAME = 64

@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import Any
 
 from pipeline_jobs.job import FORMER, Job, NewJob, by_former_names, differing, dumps
-from pipeline_jobs.rates import Rate, Sender
+from pipeline_jobs.store.rates import Rate, Sender
 
 #: A key as the store keeps it, and the forms of its request's fingerprint, separated by a space.
 Idempotency = tuple[str, str]

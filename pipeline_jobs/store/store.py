@@ -18,7 +18,6 @@ import redis
 from pipeline_jobs.exceptions import JobGone, UnknownJob
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.pipelines import ANY, NO_CLASS, WorkerClass
-from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cancelled import Cancelled
@@ -27,6 +26,7 @@ from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import ms
 from pipeline_jobs.store.idempotency import Accepted, Idempotency
 from pipeline_jobs.store.keys import Keys
+from pipeline_jobs.store.rates import Rate, Sender
 from pipeline_jobs.store.readable import known
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
 from pipeline_jobs import exceptions
 from pipeline_jobs.jobs.signals import AlreadySignalled, BadLink, SignalTooLate
-from pipeline_jobs.rates import Rate
+from pipeline_jobs.store.rates import Rate
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.http.request_counts import PROBLEM
 from pipeline_jobs.web.middleware import request_id

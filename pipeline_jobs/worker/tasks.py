@@ -17,8 +17,8 @@ from pipeline_jobs.job import NewJob, new_job_id
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.jobs.patience import patiently
-from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.tenants import TenantContext, current_tenant
 from pipeline_jobs.tracing import correlation
 from pipeline_jobs.tracing.correlation import Correlation

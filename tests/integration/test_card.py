@@ -15,9 +15,9 @@ from flask.testing import FlaskClient
 from pipeline_jobs.events import log
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.store.store import ClaimRefused
 from pipeline_jobs.tenants import ANYBODYS
 from pipeline_jobs.web.app import create_app

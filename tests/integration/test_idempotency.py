@@ -10,10 +10,10 @@ import pytest
 from pipeline_jobs.exceptions import JobGone, KeyReused
 from pipeline_jobs.job import ACCEPTED, FORMER, NewJob, differing, dumps
 from pipeline_jobs.jobs.batches import Batches, NewBatch, WrongJob
-from pipeline_jobs.rates import Sender
 from pipeline_jobs.schedules.scheduler import NewSchedule
 from pipeline_jobs.store import idempotency as module
 from pipeline_jobs.store.idempotency import digest, forms_of_batch, forms_of_job, forms_of_schedule
+from pipeline_jobs.store.rates import Sender
 from tests.cases import each
 from tests.integration.conftest import Cell
 

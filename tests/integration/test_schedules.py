@@ -34,7 +34,6 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.metrics import StoreMetrics
-from pipeline_jobs.rates import Sender
 from pipeline_jobs.schedules.fire import Fire, job_id_of
 from pipeline_jobs.schedules.schedule import CatchUp, Overlap, Schedule
 from pipeline_jobs.schedules.schedule_store import ScheduleStore, Skip
@@ -42,6 +41,7 @@ from pipeline_jobs.schedules.scheduler import CHUNK, NewSchedule, Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.guard import StoreGuard
+from pipeline_jobs.store.rates import Sender
 from tests.integration.conftest import Cell, make_cell, tired_scripts
 from tests.integration.recount import differences
 from tests.stack import ROOT, environment

@@ -15,8 +15,8 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.operation import usage
 from pipeline_jobs.operation.erase import erase_tenant
-from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.rates import Rate, Sender
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences

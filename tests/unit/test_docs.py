@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 from pipeline_jobs.settings import Settings, env_names
-from pipeline_jobs.settings_doc import render
 from tests.cases import each
+from tests.settings_page import render
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -13,8 +13,8 @@ from pipeline_jobs.exceptions import RequestError, UnknownJob
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.rates import Sender
 from pipeline_jobs.store.cancelled import Cancelled
+from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import Whose
 from pipeline_jobs.web.access.throttle import group

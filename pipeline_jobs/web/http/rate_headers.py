@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline_jobs.rates import Rate
+from pipeline_jobs.store.rates import Rate
 
 
 def rate_headers(rates: Iterable[Rate]) -> dict[str, str]:

@@ -10,8 +10,8 @@ from typing import Any
 from pipeline_jobs.exceptions import JobNotEnded
 from pipeline_jobs.job import Job, NewJob, dumps
 from pipeline_jobs.jobs.client import Again
-from pipeline_jobs.rates import Sender
 from pipeline_jobs.store.idempotency import Accepted
+from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access_line import note_job
 from pipeline_jobs.web.http.rate_headers import rate_headers

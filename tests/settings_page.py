@@ -1,4 +1,4 @@
-"""`python -m pipeline_jobs.settings_doc` prints `docs/settings.md`, made from the descriptions in `settings`."""
+"""`python -m tests.settings_page` prints `docs/settings.md`, made from the descriptions in `settings`."""
 
 from __future__ import annotations
 
