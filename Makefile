@@ -83,7 +83,7 @@ newcomer: $(TEST_STAMP)  ## somebody without curl on the web page: a trace and a
 heavy: $(TEST_STAMP)  ## the long forms of the reliability tests (a million records, a server away for a minute, ...)
 	$(PY) -m pytest -s tests/heavy/bar_*.py
 
-quality: $(QUALITY_STAMP)  ## how good transcripts are: the fixed set into docs/media.md, the extras [whisper] and [sites] (ONLY=noise, HOUR=1, KEEP=file of figures to go on with; needs flite, espeak-ng)
+quality: $(QUALITY_STAMP)  ## how good transcripts are: the fixed set into docs/evidence/media.md, the extras [whisper] and [sites] (ONLY=noise, HOUR=1, KEEP=file of figures to go on with; needs flite, espeak-ng)
 	$(QUALITY_PY) -m pytest -s tests/quality/bar_*.py
 	$(QUALITY_PY) -m tests.quality $(if $(HOUR),--hour) $(if $(KEEP),--keep "$(KEEP)") $(if $(ONLY),--only "$(ONLY)",--write)
 

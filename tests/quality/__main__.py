@@ -1,4 +1,4 @@
-"""`make quality`: transcribe the fixed set in jobs' children, compare it with the bars, and write the table into docs/media.md.
+"""`make quality`: transcribe the fixed set in jobs' children, compare it with the bars, and write the table into docs/evidence/media.md.
 
 python -m tests.quality [--hour] [--write] [--only WORD] [--keep FILE [--kept]]     ends with 1 where a bar is missed
 """
@@ -26,7 +26,7 @@ from tests.quality.clips import Clip
 from tests.quality.measuring import hear
 from tests.stack import ROOT
 
-PAGE = ROOT / "docs" / "media.md"
+PAGE = ROOT / "docs" / "evidence" / "media.md"
 BEGIN, END = "<!-- quality: begin -->", "<!-- quality: end -->"
 TITLES = (
     "clips", "number", "s of sound", "WER", "worst", "cue ends within 0.3 s", "overlaps", "invented", "characters a second (95 %)",
@@ -111,7 +111,7 @@ def bars(kinds: Mapping[str, Sequence[Figures]]) -> Iterator[tuple[str, float, f
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.quality", description=__doc__)
     parser.add_argument("--hour", action="store_true", help="the clip of an hour, too")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/media.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/evidence/media.md")
     parser.add_argument("--only", default="", help="only kinds of clips with this word")
     parser.add_argument("--keep", type=Path, help="a file of figures: clips that are in it are not measured again, others are added")
     parser.add_argument("--kept", action="store_true", help="measure nothing: a table of what the file has")
