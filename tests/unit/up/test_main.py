@@ -60,6 +60,7 @@ def serving(data: Path, **values: str) -> Iterator[tuple[subprocess.Popen[bytes]
         process = start(output, output, environment(data, **values))
     try:
         until(lambda: "Serving until Ctrl-C." in words.read_text() or process.poll() is not None, "the stack to serve")
+        assert process.poll() is None, words.read_text()
         yield process, words
     finally:
         process.kill()
@@ -202,9 +203,9 @@ def pids(data: Path, name: str) -> set[int]:
 
 
 def test_a_second_stack_on_the_same_data_is_refused(data: Path) -> None:
-    with serving(data) as (process, _):
+    with serving(data) as (process, words):
         second = run(data, "--once")
-        assert process.poll() is None
+        assert process.poll() is None, words.read_text()
     assert second.returncode == 2
     assert "another stack runs on" in second.stdout
 
