@@ -192,15 +192,12 @@ class _Formatter(ProcessorFormatter):
         self._quick = quick
 
     def format(self, record: logging.LogRecord) -> str:
-        about = getattr(record, "about", None)
-        if about is None or record.exc_info or record.stack_info or hasattr(record, "_logger"):
+        if not hasattr(record, "about") or record.exc_info or record.stack_info or hasattr(record, "_logger"):
             return super().format(record)
         event: EventDict = {"event": record.getMessage(), "_record": record}
-        for processor in _SHARED:
-            processor(None, record.levelname.lower(), event)
+        for processor in (*_SHARED, _about):
+            event = cast(EventDict, processor(None, record.levelname.lower(), event))
         del event["_record"]
-        for name, value in about.items():
-            event.setdefault(name, value)
         return super().format(record) if event.keys() & _RENDERED_APART else self._quick(event)
 
 

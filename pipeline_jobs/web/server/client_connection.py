@@ -49,7 +49,6 @@ _END = b"\r\n\r\n"
 _FORWARDED = re.compile(rb"(?im)^x-forwarded-for:([^\r\n]*)")
 _BODY = re.compile(rb"(?im)^(?:content-length:[ \t]*([0-9]*)|transfer-encoding:)")
 _ANY_LENGTH = re.compile(rb"(?im)^content-length:")
-_FRAMES = b"content-length:", b"transfer-encoding:"
 # As a list, and beside another coding, gunicorn takes it too.
 _CHUNKED = re.compile(rb"(?im)^transfer-encoding:[^\r\n]*chunked")
 _LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,12})[ \t]*\r$")
@@ -262,8 +261,9 @@ class Connection(TConn):  # type: ignore[misc]
         data = self.parser.unreader.buf.getvalue()
         end = data.find(_END, 1) + len(_END)
         head, self._chunked = data[:end], None
+        fields = head.lower()
         # Most heads say nothing of a body: a cheap look.
-        if not any(name in head.lower() for name in _FRAMES) or _UPLOAD.match(data):
+        if not (b"content-length:" in fields or b"transfer-encoding:" in fields) or _UPLOAD.match(data):
             return 0
         lengths = _LENGTH.findall(head)
         # Of several, or beside a transfer coding, it is gunicorn that says what is wrong.

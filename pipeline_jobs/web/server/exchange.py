@@ -17,14 +17,16 @@ from gunicorn.http import wsgi
 from gunicorn.http.body import LengthReader
 from gunicorn.http.message import Request, _ip_in_allow_list
 from gunicorn.http.parser import RequestParser
+from gunicorn.http.wsgi import Response, WSGIErrorsWrapper
 
 #: Longest body that goes out in one piece with its head, and longest header fields that are remembered, in bytes.
 MOST_JOINED, MOST_REMEMBERED = 65_536, 4096
+_made_environ, _made_date = wsgi.base_environ, util.http_date
 
 
 def settle(config: Config) -> None:
     """Nobody changes the settings any more: they become plain attributes. A request asks some thirty times, by `__getattr__`."""
-    vars(config).update({name: one.get() for name, one in config.settings.items() if not hasattr(type(config), name)})
+    vars(config).update({name: getattr(config, name) for name in config.settings if not hasattr(type(config), name)})
 
 
 class _Known:
@@ -78,10 +80,20 @@ class _Request(Request):  # type: ignore[misc]
         return list(headers)
 
 
-class Answer(wsgi.Response):  # type: ignore[misc]
+class Answer(Response):  # type: ignore[misc]
     """Sends a head and a body that is all there in one piece: the client reads once, too."""
 
     headers_sent: bool
+    response_length: int | None
+    upgrade: bool
+
+    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        """Most are the same in all answers: each is looked at once."""
+        for name, value in headers:
+            found, length, is_upgrade = _header(name, value)
+            self.headers += found
+            self.response_length = self.response_length if length is None else length
+            self.upgrade = self.upgrade or is_upgrade
 
     def write(self, arg: bytes) -> None:
         is_whole = type(arg) is bytes and len(arg) == self.response_length and 0 < len(arg) <= MOST_JOINED
@@ -94,6 +106,15 @@ class Answer(wsgi.Response):  # type: ignore[misc]
         self.sent = len(arg)
 
 
+@lru_cache(maxsize=256)
+def _header(name: str, value: str) -> tuple[tuple[tuple[str, str], ...], int | None, bool]:
+    """What gunicorn makes of it. Raises what gunicorn does: that is not remembered."""
+    asked = Response.__new__(Response)
+    asked.headers, asked.response_length, asked.upgrade = [], None, False
+    asked.process_headers([(name, value)])
+    return tuple(asked.headers), asked.response_length, asked.upgrade
+
+
 class _Errors(io.RawIOBase):
     """`wsgi.errors`: where gunicorn's goes, looked up as something is written, which is next to never."""
 
@@ -101,10 +122,7 @@ class _Errors(io.RawIOBase):
         self._config = config
 
     def write(self, data: Any) -> None:
-        wsgi.WSGIErrorsWrapper(self._config).write(data)
-
-
-_made_environ, _made_date = wsgi.base_environ, util.http_date
+        WSGIErrorsWrapper(self._config).write(data)
 
 
 @cache
