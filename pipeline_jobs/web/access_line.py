@@ -48,9 +48,12 @@ def say_answered(environ: Mapping[str, Any], status: str, sent: int, seconds: fl
     rule, ids = environ.get(_ROUTE, (None, {}))
     code = int(status[:3])
     level = logging.DEBUG if code < 400 and rule and rule.startswith(_PROBES) else logging.INFO
+    if not logger.isEnabledFor(level):
+        return
     whose = {name: value for name, value in _about(environ, ids).items() if value is not None}
     answered = {"method": environ.get("REQUEST_METHOD"), "rule": rule, "status": code, "ms": round(seconds * 1000, 1), "bytes": sent}
-    logger.log(level, "request", extra={"about": {**answered, **whose}})
+    # Not `log`, which would look for who calls it: no line says that.
+    logger.handle(logger.makeRecord(logger.name, level, "", 0, "request", (), None, extra={"about": {**answered, **whose}}))
 
 
 def _about(environ: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, str | None]:

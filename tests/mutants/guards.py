@@ -3439,7 +3439,7 @@ GUARDS = (
         WORKER,
     ),
     _py("web/server/gunicorn_worker", "turns", "if self._at_work[group] >= self", "if 0 > self", CONNECTIONS),
-    _py("web/server/client_connection", "turns by tenant", "return owner or (", "return (", TURNS),
+    _py("web/server/client_connection", "turns by tenant", "return owner or self", "return self", TURNS),
     _py(
         "web/server/accounts",
         "whom another process serves is another",
@@ -3626,7 +3626,7 @@ GUARDS = (
         CONNECTIONS,
     ),
     _py("web/server/client_connection", "the last proxy's word", "addresses[-proxies]", "addresses[0]", CONNECTIONS),
-    _py("web/server/client_connection", "a body says nothing", "head = data[: data.find(_END, 1)]", "head = data", CONNECTIONS),
+    _py("web/server/client_connection", "a body says nothing", "data[: data.find(_END, 1)].par", "data.par", CONNECTIONS),
     _py(
         "web/http/waiting", "a tenant leaves places free", "self._taken[tenant_id] < self._places - self", "0 < self._places - self", SHARES
     ),

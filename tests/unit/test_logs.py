@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 import json
 import logging
+import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
 from structlog.contextvars import bound_contextvars
+from structlog.stdlib import ProcessorFormatter
 
 from pipeline_jobs import logs
 from pipeline_jobs.web import access_line
@@ -75,6 +77,50 @@ def test_on_the_console_no_text_begins_a_line(process: Any) -> None:
     assert not any(mark in line for line in found for mark in ("\r", "\x1b", "\u2028"))
     assert "job_id=job_1_00000000" in found[0]
     assert "path='a b\\nc'" in found[0]
+
+
+#: What a record's text, its `about` and the context may be.
+ODD: list[Any] = [
+    "", "x", "a b", "a=b", 'a"b', "a'b", "\t", "a\r\n2026 forged", "\x1b[2J", "\u2028", "\u20ac", "\ud800", "x " * 40, "trailing  ",
+    0, -1, 0.1, float("nan"), None, True, [1, "a b"], {"a": 1}, ("a",), b"raw", Path("/x y"), LookupError("a b"),
+]  # fmt: skip
+ODD_NAMES = [
+    "rule",
+    "status",
+    "Z",
+    "a b",
+    "event",
+    "level",
+    "logger",
+    "timestamp",
+    "logger_name",
+    "exception",
+    "stack",
+    "exc_info",
+    "_record",
+]
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_line_that_goes_the_shorter_way_looks_as_structlogs(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_SHARED", [*logs._SHARED[:-1], lambda _logger, _name, event: {**event, "timestamp": "2026-01-01T00:00:00Z"}])
+    written, rng = logs.formatter(form), random.Random(3)
+    for number in range(3000):
+        about = {rng.choice(ODD_NAMES[: rng.choice((4, 13))]): rng.choice(ODD) for _ in range(rng.randrange(6))}
+        line = logging.LogRecord("some.logger", rng.choice((10, 20, 25, 30, 50)), "", 0, str(rng.choice(ODD)), (), None)
+        vars(line)["about"] = about
+        with bound_contextvars(**{name: rng.choice(ODD) for name in rng.sample(["request_id", "rule", "key_id"], number % 3)}):
+            assert said(written.format, line) == said(
+                lambda one: ProcessorFormatter.format(cast(ProcessorFormatter, written), one), line
+            ), about
+
+
+def said(write: Callable[[logging.LogRecord], str], line: logging.LogRecord) -> Any:
+    """The line, or what kind of error there is instead of it."""
+    try:
+        return write(line)
+    except Exception as error:
+        return type(error)
 
 
 @pytest.mark.parametrize("form", ["console", "json"])

@@ -17,6 +17,7 @@ from enum import Enum
 from hashlib import sha256
 from typing import Any
 
+from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn
 from werkzeug.http import parse_cookie
@@ -26,6 +27,7 @@ from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.access.throttle import group
 from pipeline_jobs.web.server.accounts import HEAVY, Owners
 from pipeline_jobs.web.server.chunked_body import ChunkedBody
+from pipeline_jobs.web.server.exchange import MOST_REMEMBERED, Parser
 
 #: Most bytes of a request's line and headers together.
 MAX_HEAD = 32_768
@@ -40,6 +42,8 @@ LARGE_BODY = 16_384
 # a third of the time that the lock was held during large uploads. So much is taken of an upload at a time.
 SocketUnreader.max_body_chunk = 65_536
 
+#: A number: an operation with Python's enumeration costs 2 us.
+_NOW = int(socket.MSG_DONTWAIT)
 _SEND_SECONDS = load_settings().send_seconds
 _END = b"\r\n\r\n"
 _FORWARDED = re.compile(rb"(?im)^x-forwarded-for:([^\r\n]*)")
@@ -89,7 +93,7 @@ class PacedSocket(socket.socket):
         self._left = _SEND_SECONDS
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        self.waits = not flags & socket.MSG_DONTWAIT
+        self.waits = not flags & _NOW
         try:
             return super().recv(size, flags)
         finally:
@@ -97,12 +101,12 @@ class PacedSocket(socket.socket):
 
     def send_now(self, data: bytes) -> None:
         """As much of it as there is room for. :raises OSError: there is none, or no client."""
-        super().send(data, socket.MSG_DONTWAIT)
+        super().send(data, _NOW)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[self._try(lambda part: socket.socket.send(self, part, flags | socket.MSG_DONTWAIT), rest) :]
+            rest = rest[self._try(lambda part: socket.socket.send(self, part, flags | _NOW), rest) :]
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """All of it: the WebSockets' library looks at no count."""
@@ -153,6 +157,8 @@ class Connection(TConn):  # type: ignore[misc]
     """Of a client. `address` is the other end's; `group` is whose request the next one is: a tenant's, or, as long as nobody knows its
     credentials, that of an address (the one behind trusted proxies, if there are any)."""
 
+    parser: Any
+
     def __init__(
         self,
         cfg: Any,
@@ -173,7 +179,12 @@ class Connection(TConn):  # type: ignore[misc]
         super().__init__(cfg, paced, client, server)
         self.address = self.group = group(str(client[0])) if client else ""
         self._closing = closing
-        self._credentials = b""
+        self._credentials, self._sender = b"", self.address
+        #: Of which fields of a head these are, behind how many proxies.
+        self._seen: tuple[bytes, int] | None = None
+        #: Waits for what it sends next.
+        self.readable = select.poll()
+        self.readable.register(paced, select.POLLIN)
         #: That is a tenant, or a key for all.
         self.is_known = False
         #: The next request is expected to be heavy, before anything is known of whose it is.
@@ -194,6 +205,14 @@ class Connection(TConn):  # type: ignore[misc]
         self._chunked: ChunkedBody | None = None
         self._drained = 0
 
+    def init(self) -> None:
+        """Once: with a parser of ours."""
+        if not self.initialized:
+            super().init()
+            if type(self.parser) is RequestParser:
+                read, self.parser = self.parser.unreader, Parser(self.cfg, self.sock, self.client)
+                self.parser.unreader = read
+
     @property
     def is_plain(self) -> bool:
         """HTTP/1 without TLS: what is read ahead of others, only gunicorn knows."""
@@ -207,6 +226,8 @@ class Connection(TConn):  # type: ignore[misc]
     def head(self) -> Head:
         """Of what was read."""
         data = self.parser.unreader.buf.getvalue()
+        if not data:
+            return Head.PARTIAL
         # One empty line before a request is nothing (RFC 9112, section 2.2).
         at = data.find(_END, 1 if data.startswith(b"\r\n") else 0)
         # A line that ends otherwise, or is endless, or too much in all: refused as it is, without a wait for the rest.
@@ -224,7 +245,7 @@ class Connection(TConn):  # type: ignore[misc]
     def _gather(self, most: int) -> int | None:
         """:return: how many bytes came; 0: the client has closed its end; None: none yet."""
         try:
-            data = self.sock.recv(most, socket.MSG_DONTWAIT)
+            data = self.sock.recv(most, _NOW)
         except BlockingIOError:
             return None
         except OSError:
@@ -240,7 +261,9 @@ class Connection(TConn):  # type: ignore[misc]
         data = self.parser.unreader.buf.getvalue()
         end = data.find(_END, 1) + len(_END)
         head, self._chunked = data[:end], None
-        if _UPLOAD.match(data):
+        fields = head.lower()
+        # Most heads say nothing of a body: a cheap look.
+        if not (b"content-length:" in fields or b"transfer-encoding:" in fields) or _UPLOAD.match(data):
             return 0
         lengths = _LENGTH.findall(head)
         # Of several, or beside a transfer coding, it is gunicorn that says what is wrong.
@@ -307,17 +330,24 @@ class Connection(TConn):  # type: ignore[misc]
     def identify(self, proxies: int, owners: Owners) -> str:
         """Whose request the next one is. :param proxies: how many are trusted."""
         data = self.parser.unreader.buf.getvalue()
-        # A body that came with it says nothing.
-        head = data[: data.find(_END, 1)]
-        shown = _shown(head)
-        self._credentials = sha256(shown).digest() if shown else b""
-        self.is_large = any(int(length[:12] or LARGE_BODY) >= LARGE_BODY for length in _BODY.findall(head))
+        # A body that came with it says nothing, nor does the request's line.
+        fields = data[: data.find(_END, 1)].partition(b"\r\n")[2]
+        if self._seen != (fields, proxies):
+            self._look(fields, proxies)
         owner = owners.of(self._credentials)
         self.is_known = owner is not None
-        return owner or (self._forwarded(head, proxies) if proxies else self.address)
+        return owner or self._sender
 
-    def _forwarded(self, head: bytes, proxies: int) -> str:
-        found = _FORWARDED.findall(head)
+    def _look(self, fields: bytes, proxies: int) -> None:
+        """What the fields say. A client that keeps its connection sends the same again and again."""
+        shown = _shown(fields)
+        self._credentials = sha256(shown).digest() if shown else b""
+        self.is_large = any(int(length[:12] or LARGE_BODY) >= LARGE_BODY for length in _BODY.findall(fields))
+        self._sender = self._forwarded(fields, proxies) if proxies else self.address
+        self._seen = (fields, proxies) if len(fields) <= MOST_REMEMBERED else None
+
+    def _forwarded(self, fields: bytes, proxies: int) -> str:
+        found = _FORWARDED.findall(fields)
         addresses = b",".join(found).decode("latin-1").split(",")
         return group(addresses[-proxies].strip()) if found and len(addresses) >= proxies else self.address
 
@@ -347,7 +377,7 @@ class Connection(TConn):  # type: ignore[misc]
     def drain(self, most: int) -> bool:
         """Read what has come. False: the client has closed its end, or sent more than `most` bytes since `shut`."""
         try:
-            data = self.sock.recv(65_536, socket.MSG_DONTWAIT)
+            data = self.sock.recv(65_536, _NOW)
         except BlockingIOError:
             return True
         except OSError:

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import mmap
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, thread_time
 from typing import Any
@@ -137,9 +136,12 @@ class Way:
 
     def served(self, conn: Any, handle: Callable[[Any], Any]) -> tuple[Any, float]:
         """What `handle` gives for the next request of a connection, and what that took of the processor, in seconds."""
-        with self.at_work(conn) as going:
+        going = self._begins(conn)
+        try:
             self.pause(going)
             kept = handle(conn)
+        finally:
+            self._is_over(going)
         return kept, going.spent
 
     def pause(self, going: Going) -> None:
@@ -155,9 +157,8 @@ class Way:
         with self._freed:
             self._ends(going, self._clock())
 
-    @contextmanager
-    def at_work(self, conn: Any) -> Iterator[Going]:
-        """The block is the next request of this connection."""
+    def _begins(self, conn: Any) -> Going:
+        """The next request of this connection, in this thread."""
         now = self._clock()
         going = Going(self, conn, conn.group, now, thread_time(), now + CHARGE_SECONDS)
         going.is_first = conn.is_known and self.first.part(conn.group, now) < MOST_CLAIMED
@@ -168,14 +169,14 @@ class Way:
                 self._going.append(going)
                 self._tell(now)
         _HERE.going = going
-        try:
-            yield going
-        finally:
-            _HERE.going = None
-            now = self._clock()
-            self._charge(going, now, getattr(conn.sock, "cost", 0.0))
-            with self._freed:
-                self._ends(going, now)
+        return going
+
+    def _is_over(self, going: Going) -> None:
+        _HERE.going = None
+        now = self._clock()
+        self._charge(going, now, getattr(going.conn.sock, "cost", 0.0))
+        with self._freed:
+            self._ends(going, now)
 
     def _charge(self, going: Going, now: float, cost: float = 0.0) -> None:
         so_far = thread_time()

@@ -10,7 +10,6 @@ stays with its connection for `STAY_SECONDS`. Written against gunicorn 27: look 
 from __future__ import annotations
 
 import gc
-import select
 import selectors
 import time
 from collections import Counter, defaultdict, deque
@@ -27,6 +26,7 @@ from pipeline_jobs.web.server.accounts import Owners, Turns
 from pipeline_jobs.web.server.balance import HESITATION_SECONDS, Served, Shares
 from pipeline_jobs.web.server.body_room import BodyRoom
 from pipeline_jobs.web.server.client_connection import Connection, Head
+from pipeline_jobs.web.server.exchange import settle
 from pipeline_jobs.web.server.giving_way import Told, Way
 from pipeline_jobs.web.server.no_request import Refused, untold, write_problem
 
@@ -76,6 +76,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """What was loaded stays: the garbage collector need not look at it again. Each full look took 0.2 s, in which nobody is served."""
+        settle(self.cfg)
         gc.collect()
         gc.freeze()
         super().run()
@@ -323,23 +324,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _another(self, conn: Connection) -> Head:
         """The connection's next request is there, or a thread that stays with it would be missed."""
-        poll = select.poll()
-        poll.register(conn.sock, select.POLLIN)
         if conn.head() is Head.COMPLETE:
-            return self._with_body(conn, poll)
+            return self._with_body(conn)
         for _ in range(round(STAY_SECONDS / LOOK_SECONDS)):
             # A connection without a thread goes first. (One in the pool's queue may be there until a free thread has woken up.)
             if not self.alive or self._busy > self.cfg.threads or self._parked.get(conn.group):
                 return Head.PARTIAL
-            if poll.poll(LOOK_SECONDS * 1000):
+            if conn.readable.poll(LOOK_SECONDS * 1000):
                 head = conn.gather()
-                return self._with_body(conn, poll) if head is Head.COMPLETE else head
+                return self._with_body(conn) if head is Head.COMPLETE else head
         return Head.PARTIAL
 
-    def _with_body(self, conn: Connection, poll: select.poll) -> Head:
+    def _with_body(self, conn: Connection) -> Head:
         """Many clients send a small body in a piece of its own, right behind the head. For another one the main thread waits."""
         if not conn.oversized() and (size := conn.body(_settings.max_body_bytes)):
-            poll.poll(LOOK_SECONDS * 1000)
+            conn.readable.poll(LOOK_SECONDS * 1000)
             is_sending, conn.missing = conn.begin_body(size), 0
             if is_sending or conn.fault:
                 return Head.PARTIAL

@@ -45,11 +45,14 @@ class Neighbours:
         thread = threading.Thread(target=self._way.served, args=(_of("greedy"), lambda _: answers.append(ask())), daemon=True)
         thread.start()
         assert self._begun.wait(60)
-        with self._way.at_work(_of("b")):
+
+        def goes_first(_: Any) -> None:
             self._met.set()
             until(lambda: self._way.waiting == 1, "the greedy one to give way")
             look()
             assert self.steps == 1
+
+        self._way.served(_of("b"), goes_first)
         thread.join(60)
         assert not thread.is_alive()
         return answers[0]

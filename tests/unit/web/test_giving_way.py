@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from time import thread_time
 from types import SimpleNamespace
 from typing import Any
@@ -60,8 +61,18 @@ def gives_way(at: Way, clock: Clock, group: str = "greedy") -> bool:
 
 def during(at: Way, conn: Any, look: Callable[[], Any]) -> Any:
     """What is seen while a request of this connection is at work."""
-    with at.at_work(conn):
+    with at_work(at, conn):
         return look()
+
+
+@contextmanager
+def at_work(at: Way, conn: Any) -> Iterator[None]:
+    """A request of this connection is, and gives way to nobody."""
+    going = at._begins(conn)
+    try:
+        yield
+    finally:
+        at._is_over(going)
 
 
 class Thread:
@@ -178,7 +189,7 @@ def test_another_process_is_heard() -> None:
     asked, answered = os.pipe(), os.pipe()
     if not (child := os.fork()):
         there = way(clock, told, 1)
-        with there.at_work(connection("b")):
+        with at_work(there, connection("b")):
             os.write(asked[1], b"x")
             os.read(answered[0], 1)
         os._exit(0)
@@ -192,8 +203,7 @@ def test_another_process_is_heard() -> None:
 def test_a_process_that_died_at_work_holds_up_nobody() -> None:
     clock, told = Clock(), Told()
     at = way(clock, told)
-    died = way(clock, told, 1).at_work(connection("b"))
-    with died:
+    with at_work(way(clock, told, 1), connection("b")):
         assert gives_way(at, clock)
         clock.now += 1.1 * CLAIM_SECONDS
         assert not gives_way(at, clock)
