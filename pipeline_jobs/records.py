@@ -50,8 +50,7 @@ def rfc3339(milliseconds: int | None) -> str | None:
     if not _MIN_MOMENT <= milliseconds <= MAX_MOMENT:
         milliseconds = min(max(milliseconds, _MIN_MOMENT), MAX_MOMENT)
     minute, rest = divmod(milliseconds, 60_000)
-    digits = f"{rest:05d}"
-    return f"{_minute(minute)}:{digits[:2]}.{digits[2:]}Z"
+    return f"{_minute(minute)}:{rest // 1000:02}.{rest % 1000:03}Z"
 
 
 @lru_cache(maxsize=4096)
