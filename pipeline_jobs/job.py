@@ -370,8 +370,8 @@ class Job(Asked):
 
         :param link: makes the address of a file of its path.
         """
-        body = {**_LAYOUT.show(self), "result_ref": None}
-        body |= {former: body[name] for former, name in FORMER.items()}
+        body = _LAYOUT.show(self)
+        body |= {"result_ref": None, **{former: body[name] for former, name in FORMER.items()}}
         if (path := self.result_ref) is not None:
             kept, body["result"] = self.result, None
             body["result_ref"] = {"url": link(path), "bytes": kept["result_bytes"], "preview": kept["data"]}

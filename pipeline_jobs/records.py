@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -47,9 +47,17 @@ def rfc3339(milliseconds: int | None) -> str | None:
     """
     if milliseconds is None:
         return None
-    # Not `fromtimestamp`: a float of seconds has no exact milliseconds in distant years, and rounds up out of the year 9999.
-    moment = _EPOCH + timedelta(milliseconds=min(max(milliseconds, _MIN_MOMENT), MAX_MOMENT))
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if not _MIN_MOMENT <= milliseconds <= MAX_MOMENT:
+        milliseconds = min(max(milliseconds, _MIN_MOMENT), MAX_MOMENT)
+    minute, rest = divmod(milliseconds, 60_000)
+    return f"{_minute(minute)}:{rest // 1000:02}.{rest % 1000:03}Z"
+
+
+@lru_cache(maxsize=4096)
+def _minute(minutes: int) -> str:
+    """Minutes since the epoch, as `2025-01-03T12:00`. Remembered: most times that are shown are of the last hours, many of one minute."""
+    # Not `fromtimestamp`: it takes no moment before the year 1 in some zones, and none after 9999.
+    return (_EPOCH + timedelta(minutes=minutes)).isoformat(timespec="minutes").removesuffix("+00:00")
 
 
 def unix_milliseconds(moment: datetime) -> int:

@@ -58,6 +58,8 @@ class _StoreErrors:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            return
         match error:
             # Who gives no valid answer is no server of ours: something else listens there.
             case redis.ConnectionError() | redis.TimeoutError() | redis.exceptions.InvalidResponse():

@@ -159,4 +159,5 @@ class Reader:
 
 def mapping(flat: Sequence[str]) -> dict[str, str]:
     """Field, value, field, value, ... as a mapping."""
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    each = iter(flat)
+    return dict(zip(each, each, strict=True))

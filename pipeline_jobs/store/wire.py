@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -83,11 +85,22 @@ class Wire:
         if own.connection is None or own.pid != os.getpid():
             pool = self._client.connection_pool
             own.connection, own.pid, own.busy = pool.connection_class(**pool.connection_kwargs), os.getpid(), False
+            own.connection.register_connect_callback(self._bound_by_kernel)
         try:
             return once(own, command)
         except (redis.ConnectionError, redis.TimeoutError):
             # The server may have closed a connection that lay idle: a new one, and more tries, as the client is set up for.
             return own.connection.retry.call_with_retry(lambda: once(own, command), lambda _: own.connection.disconnect())
+
+    def _bound_by_kernel(self, connection: Any) -> None:
+        """Let the kernel bound each wait on a new connection. For a timeout of its own, Python asks the kernel before each read and write
+        whether it would wait: two more system calls a command. Not over TLS, where Python begins such a wait again when it is over."""
+        sock, seconds = connection._sock, connection.socket_timeout
+        if type(sock) is socket.socket and seconds:
+            bound = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                sock.setsockopt(socket.SOL_SOCKET, option, bound)
+            sock.settimeout(None)
 
     def run(self, stored: Stored, keys: list[str], arguments: Sequence[Any]) -> Any:
         """Run a script, as a function where the server takes functions."""

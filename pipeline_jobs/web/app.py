@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask, Request, request
 from flask_openapi.models.info import Info
 from flask_openapi.models.license import License
 from flask_openapi.models.server import Server
 from flask_openapi.openapi import OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import Map, MapAdapter
+from werkzeug.sansio.utils import get_host
 
 from pipeline_jobs import __version__
 from pipeline_jobs.cell import Cell
@@ -71,10 +74,29 @@ Send an API key as `Authorization: Bearer pjk_...`. Until the first one is creat
 
 
 class Api(OpenAPI):
-    """Flask, less two things that cost each request time: there are no sessions of its kind here, and nothing is async."""
+    """Flask, less what costs each request time and is not needed here: nothing is async, and the names of hosts are remembered."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """As Flask's, which checks and encodes the name of the host twice for each request."""
+        if request is None or "HTTP_HOST" not in request.environ or "HTTP_UPGRADE" in request.environ:
+            return super().create_url_adapter(request)
+        environ, scheme = request.environ, request.environ["wsgi.url_scheme"]
+        root, path, query = (_decoded(environ.get(name, "")) for name in ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING"))
+        return MapAdapter(self.url_map, _server_name(scheme, environ["HTTP_HOST"]), root, "", scheme, path, environ["REQUEST_METHOD"], query)
+
+
+@lru_cache(maxsize=256)
+def _server_name(scheme: str, host: str) -> str:
+    """What werkzeug makes of a `Host` header. :raises BadHost: it is no name."""
+    return Map().bind(get_host(scheme, host).lower()).server_name
+
+
+def _decoded(text: str) -> str:
+    """As WSGI has texts (PEP 3333)."""
+    return text if text.isascii() else text.encode("latin1").decode(errors="replace")
 
 
 def create_app(cell: Cell) -> Flask:

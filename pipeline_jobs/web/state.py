@@ -48,5 +48,5 @@ class Web:
 
 def web() -> Web:
     """Those of the app that serves this request."""
-    found: Web = current_app.extensions[EXTENSION]
+    found: Web = current_app._get_current_object().extensions[EXTENSION]  # type: ignore[attr-defined]
     return found

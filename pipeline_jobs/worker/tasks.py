@@ -90,7 +90,7 @@ class JobTask(Task):
         :raises InvalidInput: a field is wrong, or an option is none for jobs (`priority`, `queue`, `soft_time_limit`, a serializer, ...).
             And whatever else `Client.accept` raises.
         """
-        fields = fields_of(options, self.app.conf.task_inherit_parent_priority)
+        fields = fields_of(options, self.app.conf.task_inherit_parent_priority) if options else {}
         if job is not None and (args or kwargs):
             raise TypeError("give either `job`, which has all its fields, or args and kwargs")
         app = self.app

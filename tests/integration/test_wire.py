@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.store import scripts
+from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.scripts import compose, compose_function
 from pipeline_jobs.store.store import connect
 from pipeline_jobs.store.wire import Stored, Wire
@@ -16,6 +20,7 @@ from tests.cases import each
 from tests.commands import commands, commands_of
 from tests.integration.conftest import Cell
 from tests.servers import Server
+from tests.tls import Authority, TlsServer, tls_program
 
 SHARED = """\
 local FIXED = 5
@@ -148,6 +153,43 @@ def test_a_server_that_was_restarted_is_found_again(tmp_path: Path) -> None:
             assert wire.call("GET", "k") == "v"
     finally:
         own.stop()
+
+
+def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_the_timeout(tmp_path: Path) -> None:
+    own = Server(tmp_path).start()
+    try:
+        with impatient(own.url) as client:
+            wire = Wire(client)
+            # More than what lies between the two: the second waits as it writes.
+            for command in (("GET", "k"), ("SET", "k", "x" * 20_000_000)):
+                assert wire.call("PING") == "PONG"
+                own.pause()
+                with pytest.raises(StoreUnavailable), store_errors():
+                    wire.call(*command)
+                own.resume()
+                # The reply that comes too late is nobody's.
+                assert wire.call("ECHO", "mine") == "mine"
+    finally:
+        own.stop()
+
+
+def test_over_tls_python_bounds_the_waits(tmp_path: Path) -> None:
+    tls_program()
+    own = TlsServer(tmp_path / "server", Authority(tmp_path / "authority")).start()
+    try:
+        with impatient(own.url) as client:
+            wire = Wire(client)
+            assert wire.call("PING") == "PONG"
+            own.pause()
+            with pytest.raises(StoreUnavailable), store_errors():
+                wire.call("GET", "k")
+    finally:
+        own.stop()
+
+
+def impatient(url: str) -> redis.Redis:
+    """A client that waits for a fifth of a second, and tries once."""
+    return redis.Redis.from_url(url, decode_responses=True, socket_timeout=0.2, retry=Retry(NoBackoff(), 0))
 
 
 @each("name", sorted(scripts.places()))

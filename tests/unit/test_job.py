@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -81,6 +82,15 @@ def test_ids_have_the_briefs_form() -> None:
 def test_times_are_rfc_3339_in_utc() -> None:
     assert rfc3339(1704326400005) == "2024-01-04T00:00:00.005Z"
     assert rfc3339(None) is None
+
+
+@pytest.mark.parametrize("days", [-719_162, -719_162 + 364, -1, 0, 11_016, 20_000, 2_932_896])
+@pytest.mark.parametrize("milliseconds", [0, 1, 59_999, 60_000, 3_599_999, 86_399_999])
+def test_times_of_any_year_are_written_as_python_writes_them(days: int, milliseconds: int) -> None:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=days, milliseconds=milliseconds)
+    written = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert rfc3339(days * 86_400_000 + milliseconds) == written
+    assert len(written) == len("2024-01-04T00:00:00.005Z")
 
 
 def test_the_step_result_has_the_briefs_shape() -> None:

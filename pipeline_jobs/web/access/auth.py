@@ -14,7 +14,7 @@ from dataclasses import replace
 from wsgiref.types import WSGIEnvironment
 
 import structlog
-from flask import Flask, request
+from flask import Flask
 from structlog.contextvars import bind_contextvars
 
 from pipeline_jobs.access.api_keys import ApiKey, KeyStore, Role
@@ -27,6 +27,7 @@ from pipeline_jobs.web.access.key_cache import CACHE_SECONDS, KeyRing
 from pipeline_jobs.web.access.policy import POLICIES, Policy
 from pipeline_jobs.web.access.sessions import COOKIE, Sessions
 from pipeline_jobs.web.access.throttle import Failures
+from pipeline_jobs.web.asked import asked
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.server.slow import belongs_to
 
@@ -85,8 +86,7 @@ class Access:
             comes from elsewhere; 429 too many wrong keys.
         :raises StoreUnavailable: the key must be looked up and cannot be.
         """
-        here = self._is_here(environ)
-        if here and not self._always and (needs.here or not self._has_store):
+        if not self._always and (needs.here or not self._has_store) and self._is_here(environ):
             # Readiness is asked for when the store is down too.
             return ANYBODY
         text = _bearer(environ)
@@ -98,6 +98,7 @@ class Access:
         if key is not None:
             bind_contextvars(key_id=key.key_id)
             return Caller.of(key)
+        here = self._is_here(environ)
         if here and not self.required():
             return ANYBODY
         if text is not None:
@@ -191,20 +192,22 @@ def install(app: Flask, access: Access) -> None:
     """Ask before every request, after `origin`."""
 
     def admit() -> None:
-        if request.endpoint is None:
+        request = asked()
+        endpoint, environ = request.endpoint, request.environ
+        if endpoint is None:
             # There is no such route or method: the contract is public anyway.
             return
-        needs = POLICIES.get(request.endpoint)
+        needs = POLICIES.get(endpoint)
         if needs is None:
-            logger.error("route_without_policy", endpoint=request.endpoint)
+            logger.error("route_without_policy", endpoint=endpoint)
             raise Refused(403, "forbidden", "no key gives access to this endpoint")
         if needs is Policy.PUBLIC:
             return
-        token = request.args.get("token") if request.endpoint in policy.STREAMS else None
+        token = request.args.get("token") if endpoint in policy.STREAMS else None
         session = request.cookies.get(COOKIE) if request.blueprint == PAGE else None
-        who = (token is not None and access.token_caller(token)) or access.caller(request.environ, needs, session)
+        who = (token is not None and access.token_caller(token)) or access.caller(environ, needs, session)
         if who.key_id is not None:
-            belongs_to(request.environ, f"key {who.key_id}" if who.sees_all else f"tenant {who.tenant_id}")
+            belongs_to(environ, f"key {who.key_id}" if who.sees_all else f"tenant {who.tenant_id}")
         if request.method != "OPTIONS":
             policy.check(needs, who, request.view_args or {})
         set_caller(who)

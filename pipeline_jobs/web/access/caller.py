@@ -18,6 +18,7 @@ from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import Whose
 from pipeline_jobs.web.access.throttle import group
+from pipeline_jobs.web.asked import asked
 from pipeline_jobs.web.problems import Refused
 
 _KEY = "pipeline_jobs.caller"
@@ -176,13 +177,13 @@ ANYBODY = Caller(ALL, None, Role.ADMIN)
 
 def caller() -> Caller:
     """Who makes this request. Only for routes that are not public."""
-    found: Caller = request.environ[_KEY]
+    found: Caller = asked().environ[_KEY]
     return found
 
 
 def maybe_caller() -> Caller | None:
     """Who makes this request; None where nobody was asked."""
-    return caller_in(request.environ)
+    return caller_in(asked().environ)
 
 
 def caller_in(environ: Mapping[str, Any]) -> Caller | None:
@@ -192,7 +193,7 @@ def caller_in(environ: Mapping[str, Any]) -> Caller | None:
 
 
 def set_caller(who: Caller) -> None:
-    request.environ[_KEY] = who
+    asked().environ[_KEY] = who
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask
 
 from pipeline_jobs import exceptions
 from pipeline_jobs.access.api_keys import KEY_ID
@@ -18,6 +18,7 @@ from pipeline_jobs.job import ANY_ID, BATCH_ID
 from pipeline_jobs.jobs.signals import UnknownSignal
 from pipeline_jobs.stage import SIGNAL_NAME
 from pipeline_jobs.tenants import NAME, NAME_OR_ALL
+from pipeline_jobs.web.asked import asked
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.webhooks.endpoints import ENDPOINT_ID
 from pipeline_jobs.webhooks.ledger import DELIVERY_ID
@@ -52,7 +53,7 @@ PATHS = frozenset({"path", "filename"})
 
 def install(app: Flask) -> None:
     """Ask before every request, after `auth`: a stranger does not learn what an id looks like."""
-    app.before_request(lambda: refuse_strange(request.view_args or {}))
+    app.before_request(lambda: refuse_strange(asked().view_args or {}))
 
 
 def refuse_strange(values: Mapping[str, Any]) -> None:

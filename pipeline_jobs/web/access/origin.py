@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from flask import Flask, request
 
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.web.asked import asked
 from pipeline_jobs.web.problems import Refused
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -34,7 +35,7 @@ def install(app: Flask, settings: Settings) -> None:
     hosts = allowed_hosts(settings)
 
     def refuse_strangers() -> None:
-        environ = request.environ
+        environ = asked().environ
         host = environ.get("HTTP_HOST")
         if hosts is not None and host is not None and name_of(host) not in hosts:
             raise Refused(

@@ -9,6 +9,7 @@ from functools import partial
 from hashlib import blake2b
 from itertools import chain
 from typing import Any, TypeVar
+from wsgiref.types import WSGIEnvironment
 
 import structlog
 from flask import Response, request
@@ -19,6 +20,7 @@ from werkzeug.http import parse_etags
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job
 from pipeline_jobs.store.readable import readable
+from pipeline_jobs.web.asked import asked
 from pipeline_jobs.web.http.sealing import seal
 from pipeline_jobs.web.server.giving_way import give_way_at_times
 from pipeline_jobs.web.state import web
@@ -43,6 +45,12 @@ class Reply(Response):
 
     def get_wsgi_headers(self, environ: Any) -> Headers:
         return self.headers
+
+    def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:
+        """The bytes as they are, where nothing is to be closed behind them: what werkzeug wraps around each answer does no more."""
+        if self._on_close or not isinstance(self.response, list) or environ["REQUEST_METHOD"] == "HEAD":
+            return super().get_app_iter(environ)
+        return self.response
 
 
 def encode(body: Any) -> bytes:
@@ -105,7 +113,7 @@ def job_reply(job: Job, status: int = 200, headers: Mapping[str, str] | None = N
     """
     data = _data(job)
     try:
-        response, etag = _with_result(data, job, status, headers)
+        response, etag = _with_result(data, _etag(data), job, status, headers)
     except StoreUnavailable:
         response, etag = _lost_result(data, job, status, headers)
     _describe(response, job, etag)
@@ -120,7 +128,7 @@ def job_reply_if_changed(job: Job, headers: Mapping[str, str] | None = None) -> 
     data = _data(job)
     etag = _etag(data)
     if not _known(etag):
-        response, etag = _with_result(data, job, 200, headers)
+        response, etag = _with_result(data, etag, job, 200, headers)
     else:
         response = Reply(status=304, headers=headers)
         response.headers.remove("Content-Type")
@@ -157,12 +165,13 @@ def _data(job: Job) -> bytes:
     return encode(row_body(job) if job.result_ref else job_body(job))
 
 
-def _with_result(data: bytes, job: Job, status: int, headers: Mapping[str, str] | None) -> tuple[Response, str]:
+def _with_result(data: bytes, etag: str, job: Job, status: int, headers: Mapping[str, str] | None) -> tuple[Response, str]:
     """The answer to `_data` and its ETag: of a large result with the file as it is for the last member."""
-    if job.result_ref is None:
-        return Reply(data, status, headers, content_type=_JSON), _etag(data)
+    path = job.result_ref
+    if path is None:
+        return Reply(data, status, headers, content_type=_JSON), etag
     try:
-        return file_reply(job.result_ref, data[:-1] + _RESULT, b"}", status, headers), _etag(data)
+        return file_reply(path, data[:-1] + _RESULT, b"}", status, headers), etag
     except FileNotFoundError:
         return _lost_result(data, job, status, headers)
 
@@ -187,7 +196,7 @@ def _etag(data: bytes) -> str:
 
 
 def _known(etag: str) -> bool:
-    given = request.environ.get("HTTP_IF_NONE_MATCH")
+    given = asked().environ.get("HTTP_IF_NONE_MATCH")
     if given is None:
         return False
     return given == etag or parse_etags(given).contains_weak(etag.strip('"'))

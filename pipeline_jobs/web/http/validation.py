@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypeVar, get_type_hints
+from wsgiref.types import WSGIEnvironment
 
 from flask import Response, request
 from pydantic import BaseModel, ValidationError
@@ -19,6 +20,7 @@ from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.web.asked import asked
 from pipeline_jobs.web.http.json_bounds import MAX_ELEMENTS, MAX_KEYS, has_too_many, has_too_many_keys
 from pipeline_jobs.web.http.sealing import unseal
 from pipeline_jobs.web.http.validation_errors import field_errors, refuse_fields
@@ -28,6 +30,7 @@ from pipeline_jobs.web.state import web
 
 Model = TypeVar("Model", bound=BaseModel)
 View = Callable[..., Response]
+Read = Callable[[WSGIEnvironment], BaseModel]
 
 _INT64 = 2**63
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
@@ -44,25 +47,50 @@ def validated(view: View) -> View:
     hints = get_type_hints(view)
     body, query, path, header = (hints.get(name) for name in ("body", "query", "path", "header"))
     most: int = getattr(body, "max_elements", MAX_ELEMENTS)
-    header_keys = {name: _environ_key(field.alias or name) for name, field in header.model_fields.items()} if header else {}
+    read_parameters = _reads_query(query) if query else None
+    read_headers = _reads_headers(header) if header else None
 
     @wraps(view)
     def checked(**values: Any) -> Response:
+        environ = asked().environ
         arguments: dict[str, BaseModel] = {}
         if path is not None:
             arguments["path"] = check(path, values)
-        if query is not None:
-            arguments["query"] = check(query, read_query(query))
+        if read_parameters is not None:
+            arguments["query"] = read_parameters(environ)
         if body is not None:
             arguments["body"] = check(body, {} if getattr(body, "optional_body", False) and _has_no_body() else read_json(most))
-        if header is not None:
-            environ = request.environ
-            arguments["header"] = header.model_construct(**{name: environ.get(key) for name, key in header_keys.items()})
+        if read_headers is not None:
+            arguments["header"] = read_headers(environ)
         return view(**arguments)
 
     # flask-openapi's own mark for "this view checks its parameters itself" (its `validate_request`).
     checked.__delay_validate_request__ = True  # type: ignore[attr-defined]
+    # And where it keeps what it wraps around a view, which would look at each request whether there is anything left to check.
+    checked.view = checked  # type: ignore[attr-defined]
     return checked
+
+
+def _reads_query(model: type[BaseModel]) -> Read:
+    """What gives the query of a request. That of one without any, as most are, is made once: a view only reads it."""
+    try:
+        nothing: BaseModel | None = model.model_validate({})
+    except ValidationError:
+        nothing = None
+    return lambda environ: nothing if nothing and not environ.get("QUERY_STRING") else check(model, read_query(model))
+
+
+def _reads_headers(model: type[BaseModel]) -> Read:
+    """What gives the headers of a request. Those of one that has none of the model's are made once, too."""
+    keys = {name: _environ_key(field.alias or name) for name, field in model.model_fields.items()}
+    wanted, nothing = frozenset(keys.values()), model.model_construct(**dict.fromkeys(keys))
+
+    def read(environ: WSGIEnvironment) -> BaseModel:
+        if environ.keys().isdisjoint(wanted):
+            return nothing
+        return model.model_construct(**{name: environ.get(key) for name, key in keys.items()})
+
+    return read
 
 
 def check(model: type[Model], raw: Any) -> Model:
@@ -72,7 +100,7 @@ def check(model: type[Model], raw: Any) -> Model:
     except ValidationError as error:
         errors = field_errors(error)
     else:
-        if (cursor := getattr(found, "cursor", None)) is not None:
+        if (cursor := found.__dict__.get("cursor")) is not None:
             found.cursor = unseal(cursor)  # type: ignore[attr-defined]
         return found
     for one in errors:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
 import structlog
+from flask import Flask, Request
 from flask.testing import FlaskClient
 from structlog.testing import capture_logs
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter
 
 from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.exceptions import ConfigurationError, IdTaken, JobNotEnded, StoreError
+from pipeline_jobs.states import JobStatus
 from tests.cases import each
 
 from .checks import problem_of
@@ -156,3 +162,52 @@ class TestErrors:
         fail(error)
         body = problem_of(client.get("/pipeline/jobs/job_1_00000000"), status)
         assert "secret" not in str(body)
+
+
+class TestAddresses:
+    """The app reads a request's address by itself (`Api.create_url_adapter`): as Flask would."""
+
+    @each("path", ["/", "//pipeline/jobs", "/pipeline/jobs/é", "/pipeline/jobs/%C3%A9", "/pipeline/jobs/\xff", "/a b", ""])
+    @each("host", ["localhost", "LOCALHOST:80", "localhost:8000", "[::1]:80", "127.0.0.1:443", "bücher.example", "a b", "x:99999", "", "."])
+    def test_are_read_as_flask_reads_them(self, client: FlaskClient, host: str, path: str) -> None:
+        app = client.application
+        for scheme, root in product(("http", "https"), ("", "/under")):
+            environ = {
+                "REQUEST_METHOD": "PUT", "SCRIPT_NAME": root, "PATH_INFO": path, "QUERY_STRING": "a=é", "wsgi.url_scheme": scheme,
+                "HTTP_HOST": host, "SERVER_NAME": "here", "SERVER_PORT": "80",
+            }  # fmt: skip
+            asked = app.request_class(environ)
+            assert _read(app.create_url_adapter, asked) == _read(partial(Flask.create_url_adapter, app), asked)
+
+    def test_one_without_a_host_and_one_of_a_websocket_too(self, client: FlaskClient) -> None:
+        app = client.application
+        for more in ({}, {"HTTP_HOST": "localhost", "HTTP_CONNECTION": "Upgrade", "HTTP_UPGRADE": "websocket"}):
+            with app.test_request_context("/pipeline/jobs") as context:
+                environ = {name: value for name, value in context.request.environ.items() if name != "HTTP_HOST"} | more
+            asked = app.request_class(environ)
+            found = _read(app.create_url_adapter, asked)
+            assert found == _read(partial(Flask.create_url_adapter, app), asked)
+            assert found["websocket"] is bool(more)
+
+    def test_what_one_request_sends_no_other_has(self, client: FlaskClient, world: World) -> None:
+        path = f"/pipeline/jobs/{world.put(status=JobStatus.COMPLETED).job_id}"
+        etag = client.get(path).headers["ETag"]
+        for headers, query, wanted in (
+            ({"If-None-Match": etag}, "", 304), ({}, "", 200), ({}, "?includ=history", 400), ({}, "?include=no", 422), ({}, "", 200),
+            ({"If-None-Match": "other"}, "", 200), ({"If-None-Match": etag}, "?&", 304), ({}, "?include=history&include=history", 200),
+        ):  # fmt: skip
+            assert client.get(path + query, headers=headers).status_code == wanted, (headers, query)
+
+    def test_head_is_a_get_without_its_body(self, client: FlaskClient, world: World) -> None:
+        path = f"/pipeline/jobs/{world.put(status=JobStatus.COMPLETED).job_id}"
+        whole, head = client.get(path), client.head(path)
+        assert (head.status_code, head.data) == (200, b"")
+        assert [head.headers[name] for name in ("Content-Length", "ETag")] == [str(len(whole.data)), whole.headers["ETag"]]
+
+
+def _read(read: Callable[[Request], MapAdapter | None], asked: Request) -> dict[str, Any]:
+    """What is known of the address; of one that is refused, the error."""
+    try:
+        return vars(read(asked))
+    except HTTPException as error:
+        return {"refused": type(error)}
