@@ -42,7 +42,7 @@ _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _STRING = re.compile(r"'[^']*'")
-_NUMBER = re.compile(r"local ([A-Z_]+) = (-?[\d.e]+)")
+_CONSTANT = re.compile(r"local ([A-Z_]+) = (-?[\d.e]+|'[^'\\]*'|SETTLED\[\d+\])")
 
 
 #: What the server keeps of each version, until maintenance clears it away, begins so.
@@ -125,14 +125,14 @@ def _library() -> list[str]:
 
 def compose(shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> str:
     """One text: of the definitions in `shared` only those that the body refers to, directly or through others."""
-    parts = _numbers_in_place(_needed(shared, body), _COMMENT.sub("", body))
+    parts = _constants_in_place(_needed(shared, body), _COMMENT.sub("", body))
     return _filled("\n".join([shebang, f"local P, POOL = KEYS[1], '{POOL}'", *map(_built, parts)]), template)
 
 
 def compose_function(name: str, shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> Function:
     """Functions and constants are made once; what holds the state of a call is declared there and set anew at each call."""
     made, set_anew = [], []
-    *definitions, body = _numbers_in_place(_needed(shared, body), _COMMENT.sub("", body))
+    *definitions, body = _constants_in_place(_needed(shared, body), _COMMENT.sub("", body))
     for definition in definitions:
         names, _, value = definition.removeprefix("local ").partition(" = ")
         if definition.startswith("local function") or _is_constant(value):
@@ -156,16 +156,16 @@ def compose_function(name: str, shebang: str, shared: list[str], body: str, temp
     return Function(unique, f"#!lua name={unique}\n{text}\n{register}")
 
 
-def _numbers_in_place(definitions: list[_Definition], body: str) -> list[str]:
-    """The definitions and then the body. Each number that has a name stands where the name was: Lua allows a text 200 names."""
-    numbers = {found[1]: found[2] for one in definitions if (found := _NUMBER.fullmatch(one.text))}
-    others = [one for one in definitions if not _NUMBER.fullmatch(one.text)]
-    return [*(_with_numbers(one.text, _chosen(numbers, one.words)) for one in others), _with_numbers(body, tuple(numbers.items()))]
+def _constants_in_place(definitions: list[_Definition], body: str) -> list[str]:
+    """The definitions and then the body. Each number, text or setting that has a name stands where the name was: Lua allows a text 200 names."""
+    known = {found[1]: found[2] for one in definitions if (found := _CONSTANT.fullmatch(one.text))}
+    others = [one for one in definitions if not _CONSTANT.fullmatch(one.text)]
+    return [*(_with_constants(one.text, _chosen(known, one.words)) for one in others), _with_constants(body, tuple(known.items()))]
 
 
-def _chosen(numbers: dict[str, str], words: frozenset[str]) -> tuple[tuple[str, str], ...]:
+def _chosen(known: dict[str, str], words: frozenset[str]) -> tuple[tuple[str, str], ...]:
     """Those that these words name, in an order of their own: most definitions name none, and the others the same in each script."""
-    return tuple((word, numbers[word]) for word in sorted(words & numbers.keys()))
+    return tuple((word, known[word]) for word in sorted(words & known.keys()))
 
 
 # What a definition becomes is the same in each script that needs it, and all processes make their scripts as they start: to make it anew
@@ -173,8 +173,8 @@ def _chosen(numbers: dict[str, str], words: frozenset[str]) -> tuple[tuple[str, 
 
 
 @cache
-def _with_numbers(text: str, numbers: tuple[tuple[str, str], ...]) -> str:
-    values = dict(numbers)
+def _with_constants(text: str, known: tuple[tuple[str, str], ...]) -> str:
+    values = dict(known)
     return _WORD.sub(lambda word: values.get(word[0], word[0]), text) if values else text
 
 
