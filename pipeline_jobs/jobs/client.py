@@ -121,18 +121,23 @@ class Client:
         """
         pipeline = self.registry.get(new.pipeline)
         _check_common(new)
-        if pipeline.needs_url:
-            # Whether there is such an upload, and whose, is the store's to say.
-            if not is_upload_url(new.url or ""):
-                check_source(new.url)
-        elif new.url is not None:
-            raise InvalidInput(f"pipeline {pipeline.name!r} does not use a url", field="url")
+        self.check_url(pipeline, new.url)
         if new.quality is None:
             return pipeline, pipeline.qualities[0] if pipeline.qualities else None
         if new.quality not in pipeline.qualities:
             allowed = ", ".join(pipeline.qualities) or "none"
             raise InvalidInput(f"quality must be one of: {allowed}", field="quality")
         return pipeline, new.quality
+
+    @staticmethod
+    def check_url(pipeline: Pipeline, url: str | None) -> None:
+        """Of a job of this pipeline. :raises InvalidInput:"""
+        if pipeline.needs_url:
+            # Whether there is such an upload, and whose, is the store's to say.
+            if not is_upload_url(url or ""):
+                check_source(url)
+        elif url is not None:
+            raise InvalidInput(f"pipeline {pipeline.name!r} does not use a url", field="url")
 
     def submit(self, new: NewJob, **options: Any) -> Job:
         """The job that `accept` made, or had made before."""

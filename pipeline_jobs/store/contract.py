@@ -68,17 +68,17 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 #: Settings come as one text, nearly always the same one: a function reads it once. Behind it are its numbers.
-_SETTLED = """\
-local LAST_SETTLED = {''}
-local function settled(text)
-  if LAST_SETTLED[1] == text then return LAST_SETTLED end
+_READ_SETTINGS = """\
+local LAST_SETTINGS = {''}
+local function read_settings(text)
+  if LAST_SETTINGS[1] == text then return LAST_SETTINGS end
   local n = 1
   for number in string.gmatch(text, '%S+') do
     n = n + 1
-    LAST_SETTLED[n] = tonumber(number)
+    LAST_SETTINGS[n] = tonumber(number)
   end
-  LAST_SETTLED[1] = text
-  return LAST_SETTLED
+  LAST_SETTINGS[1] = text
+  return LAST_SETTINGS
 end
 """
 
@@ -165,9 +165,9 @@ class Contract:
     def groups_text(self) -> str:
         """Definitions of the groups' settings, as a file of the library would have them."""
         names = [name for group in self.groups if group != "once" for name in GROUPS[group]]
-        text = "".join([f"local {name} = SETTLED[{number}]\n" for number, name in enumerate(names, 2)])
+        text = "".join([f"local {name} = SETTINGS[{number}]\n" for number, name in enumerate(names, 2)])
         if names:
-            text = f"{_SETTLED}local SETTLED = settled(ARGV[{len(self.fixed) + 1}])\n{text}"
+            text = f"{_READ_SETTINGS}local SETTINGS = read_settings(ARGV[{len(self.fixed) + 1}])\n{text}"
         return f"{text}local CALL = tonumber(ARGV[{self._before_rest}])\n" if "once" in self.groups else text
 
     @property

@@ -50,7 +50,7 @@ class _Call:
     settings: tuple[str, ...]
 
     def encoded(self, arguments: dict[str, Any]) -> list[Any]:
-        drawn = self.settings + (secrets.randbelow(10**14),) if "once" in self.contract.groups else self.settings
+        drawn = (*self.settings, secrets.randbelow(10**14)) if "once" in self.contract.groups else self.settings
         return self.contract.encode(arguments, drawn)
 
 

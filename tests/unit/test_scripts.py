@@ -156,7 +156,14 @@ local function g() return 1 end
 
 def test_a_script_holds_what_it_refers_to_and_no_more() -> None:
     held = scripts.compose("#!lua", [SHARED], "return f(1)").splitlines()
-    assert held == ["#!lua", "local P, POOL = KEYS[1], ''", "local function f(x)", "  return x + 1", "end", "return f(1)"]
+    assert held == [
+        "#!lua",
+        "local P, POOL, redis_call = KEYS[1], '', redis.call",
+        "local function f(x)",
+        "  return x + 1",
+        "end",
+        "return f(1)",
+    ]
     assert scripts.compose("#!lua", [SHARED], "return C").splitlines()[2:] == ["local B, C = 2, {", "  'c'}", "return C"]
 
 
@@ -186,8 +193,8 @@ def test_arguments_have_names_on_both_sides() -> None:
         "ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6]), rest(8)\n"
     )
     assert contract.groups_text().endswith(
-        "local SETTLED = settled(ARGV[7])\nlocal LOG_MOST = SETTLED[2]\nlocal FEED_MOST = SETTLED[3]\n"
-        "local HINT_MS = SETTLED[4]\nlocal CAP = SETTLED[5]\nlocal RESERVED = SETTLED[6]\n"
+        "local SETTINGS = read_settings(ARGV[7])\nlocal LOG_MOST = SETTINGS[2]\nlocal FEED_MOST = SETTINGS[3]\n"
+        "local HINT_MS = SETTINGS[4]\nlocal CAP = SETTINGS[5]\nlocal RESERVED = SETTINGS[6]\n"
     )
     assert contract.encode(dict(GOOD), SETTINGS) == ["a", "1", 5000, "n", 3, 0.5, *SETTINGS, "x", 1, "y", "2"]
 
