@@ -2490,7 +2490,7 @@ GUARDS = (
     ),
     _lua("lib/ending", "the end of a job is told to its own installation", "(P == 'pj:' and '' or P) .. 'celery", "'celery", PREFIXES),
     _py("jobs/client", "a wait hears its own installation", "{self.settings.celery_prefix}celery-task", "celery-task", PREFIXES),
-    _py("job", "an id says its cell", "_{cell:x}{secrets.token_hex(4)[1:]}", "_{secrets.token_hex(4)}", PREFIXES),
+    _py("job", "an id says its cell", "_{cell:x}{os.urandom(4).hex()[1:]}", "_{os.urandom(4).hex()}", PREFIXES),
     _py("operation/flower_columns", "stages are asked of jobs alone", " and about(state.tasks.data[one].kwargs)]", "]", FLOWER_CONFIG),
     _py("operation/flower_columns", "Flower bears that the store is away", "except StoreUnavailable:", "except KeyError:", FLOWER_CONFIG),
     _py("operation/flower_columns", "a stage can be searched", "        state.search_engine.upsert(task)\n", "", FLOWER_CONFIG),

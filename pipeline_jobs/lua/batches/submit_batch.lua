@@ -37,19 +37,18 @@ if wait > 0 then return {'rate', 'batch', '1', int(wait)} end
 local asked, keys, items = {alike = flat, one_kind = shared.pipeline ~= nil}, {}, cjson.decode(jobs)
 for i = 1, #items do
   local item = items[i]
-  -- With room for what accept fills in: a table grows in steps, and each step costs as much as the rest.
-  local job, own = setmetatable({status = 'queued', order = '', created_at = '', reason = ''}, from_all), 0
+  local key, own = K.job(item[1]), 0
+  -- With room for what is filled in: a table grows in steps, and each step costs as much as the rest. It is its job, too: of the names here
+  -- no field of a job has one.
+  local new = setmetatable({id = item[1], key = key, fields = item, from = 4, bytes = 0, job = nil, order = '', url = nil}, from_all)
   for j = 4, #item, 2 do
     local field, value = item[j], item[j + 1]
-    job[field] = value
+    new[field] = value
     own = own + #field + #value
   end
-  local key = K.job(item[1])
-  keys[i] = key
-  asked[i] = {
-    id = item[1], key = key, job = job, fields = item, from = 4, bytes = bytes + bytes_of(own),
-    deadline = item[2] >= 0 and item[2] or nil, wait = item[3] >= 0 and item[3] or nil,
-  }
+  if item[2] >= 0 then new.deadline = item[2] end
+  if item[3] >= 0 then new.wait = item[3] end
+  new.job, new.bytes, keys[i], asked[i] = new, bytes + bytes_of(own), key, new
 end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
 refused = bad_dependency(asked, depends_within, workflow) or bad_upload(asked) or no_room(tenant, #asked, sender, share)

@@ -24,11 +24,11 @@ local function take_orders(n)
   return last + 1
 end
 
--- Why a new job waits: where it is written to but for the lanes. by_need: see add_dependents.
+-- Why a new job waits that does not simply wait for its turn, and where it is written to but for the lanes. by_need: see add_dependents.
 local function first_reason(new, by_need)
   local job = new.job
   if new.adopt then return 'dispatched' end
-  if new.needs and wait_for_others(new, by_need) then return 'dependency' end
+  if wait_for_others(new, by_need) then return 'dependency' end
   if job.run_at and tonumber(job.run_at) > NOW then
     redis.call('ZADD', K.delayed(), job.run_at, new.id)
     return 'scheduled'
@@ -149,11 +149,13 @@ local function accept(asked, charge)
     if not (lane and one_kind) and not (lane and job.pipeline == lane.pipeline and pool_of(job) == lane.pool) then
       lane = lane_of(lanes, pool_of(job), job.pipeline)
     end
-    local own, reason = int(order + i - 1), first_reason(new, by_need)
-    job.status, job.order, job.created_at, job.reason = 'queued', own, now, reason
+    local own = int(order + i - 1)
+    local reason = (new.adopt or new.needs or job.run_at) and first_reason(new, by_need) or 'fair_share'
+    job.order = own
+    if n == 1 then job.status, job.created_at, job.reason = 'queued', now, reason end
     if reason == 'fair_share' then
-      local ready = lane.ready
-      ready[#ready + 1] = -(job.priority or 0)
+      local ready, priority = lane.ready, job.priority
+      ready[#ready + 1] = priority and -priority or 0
       ready[#ready + 1] = ready_member(id, job)
     end
     if lane.for_classes and not job.schema then
