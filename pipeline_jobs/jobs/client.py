@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.addresses import check_source
-from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, StoreUnavailable
+from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, KeyReused, StoreUnavailable
 from pipeline_jobs.files.upload import is_upload_url
 from pipeline_jobs.job import ANY_ID, JOB_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.lately import Lately
@@ -24,7 +24,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store.channel import Channel
 from pipeline_jobs.store.guard import StoreGuard
-from pipeline_jobs.store.idempotency import Accepted, forms_of_job, idempotency
+from pipeline_jobs.store.idempotency import Accepted, first_form_of_job, forms_of_job, idempotency
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import ANYBODYS, TenantContext, TenantLimits, Whose, check_owner
@@ -176,7 +176,7 @@ class Client:
         with spans.root("submit"):
             job = self.prepare(new, job_id)
         self.check_pools(job.pipeline)
-        once = None
+        once = first = None
         if again is not None:
             job = job.evolve(
                 retry_of=again.job_id, outputs=again.outputs or None, blobs=again.blobs or None, fresh_from=again.fresh_from,
@@ -185,12 +185,18 @@ class Client:
             job = job.evolve(**self.registry.get(job.pipeline).start(len(outputs_of(again.outputs))))
             once = idempotency(idempotency_key, sender, f"{again.job_id}\n{again.from_stage or ''}", what="retry")
         elif idempotency_key is not None:
-            once = idempotency(idempotency_key, sender, *forms_of_job(new))
+            first = first_form_of_job(new)
+            once = idempotency(idempotency_key, sender, *(forms_of_job(new) if first is None else (first,)))
         while True:
             try:
                 return self.store.submit(
                     job, message=message, durably=durably, idempotency=once, depends_within=new.depends_within, sender=sender
                 )
+            except KeyReused:
+                if first is None:
+                    raise
+                # Another release may have remembered the request by its other form.
+                first, once = None, idempotency(idempotency_key, sender, *forms_of_job(new))
             except IdTaken:
                 if job_id is not None:
                     raise
