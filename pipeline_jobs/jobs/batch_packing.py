@@ -11,7 +11,7 @@ from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.webhooks.targets import check_own
 
-_NO_TIME = -1
+_NO_TIME = False
 
 #: What decides most of a record: pipeline, quality, params as fields, attempts, where it starts. Usually the same for all jobs of a batch.
 Kind = tuple[str, str | None, tuple[str, ...], int, tuple[tuple[str, Any], ...]]

@@ -1,7 +1,7 @@
 #!lua
 -- Accept a batch: all of its jobs, or none. errors: of the jobs that were left out. metadata, errors are JSON; common: fields that all
--- jobs have (JSON: [field, value, ...]); size: the number of jobs; jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start
--- ms or -1, field, value, ...], ...]). workflow: its jobs may depend on others of it, and the batch is in the list of workflows. retry_of:
+-- jobs have (JSON: [field, value, ...]); size: the number of jobs; jobs (JSON: [[id, deadline ms from now or false, longest wait for a start
+-- ms or false, field, value, ...], ...]). workflow: its jobs may depend on others of it, and the batch is in the list of workflows. retry_of:
 -- the workflow that it is a retry of; needed: the batches of the jobs outside of it that its jobs depend on. The other arguments are those
 -- of submit.
 --@args id nonce idempotency? fingerprint? depends_within? metadata? errors? common size:int jobs
@@ -46,8 +46,8 @@ for i = 1, #items do
     new[field] = value
     own = own + #field + #value
   end
-  if item[2] >= 0 then new.deadline = item[2] end
-  if item[3] >= 0 then new.wait = item[3] end
+  if item[2] then new.deadline = item[2] end
+  if item[3] then new.wait = item[3] end
   new.job, new.bytes, keys[i], asked[i] = new, bytes + bytes_of(own), key, new
 end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end

@@ -136,10 +136,11 @@ local function accept(asked, charge)
   local order, members, since, lanes, by_need, charges = take_orders(n), {}, {}, {}, {}, {}
   local owed, one_kind, tags, lane, pool = charge or 0, n == 1 or asked.one_kind, nil, nil, nil
   if alike then
-    -- Written once and copied: of each job only its own fields are converted, and go to the server's log.
+    -- Written once and copied: of each job only its own fields are converted, and go to the server's log. What each has of its own is first:
+    -- the server finds it at once, and writes it where it is.
     local key = asked[1].key
     alike.bytes = int(charge_of(asked[1], charges))
-    redis.call('HSET', key, 'status', 'queued', 'reason', 'fair_share', 'created_at', now, 'new_attempt', '1', 'events_cut', '1', 'store_bytes',
+    redis.call('HSET', key, 'job_id', asked[1].id, 'order', int(order), 'status', 'queued', 'reason', 'fair_share', 'created_at', now, 'new_attempt', '1', 'events_cut', '1', 'store_bytes',
       alike.bytes, unpack(alike))
     for i = 2, n do redis.call('COPY', key, asked[i].key) end
   end
