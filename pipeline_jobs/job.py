@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -47,11 +47,11 @@ def new_job_id(cell: int = 0, now: float | None = None) -> str:
 
     :param cell: number of the installation, 0..15: the first of the eight hex digits, so that an id says where its job is.
     """
-    return f"job_{int(time.time() if now is None else now)}_{cell:x}{secrets.token_hex(4)[1:]}"
+    return f"job_{int(time.time() if now is None else now)}_{cell:x}{os.urandom(4).hex()[1:]}"
 
 
 def new_batch_id(now: float | None = None) -> str:
-    return f"batch_{int(time.time() if now is None else now)}_{secrets.token_hex(4)}"
+    return f"batch_{int(time.time() if now is None else now)}_{os.urandom(4).hex()}"
 
 
 @dataclass(frozen=True, slots=True)

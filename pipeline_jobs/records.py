@@ -129,7 +129,15 @@ def _names(cls: type[Any]) -> frozenset[str]:
 
 def differing(one: Any) -> dict[str, Any]:
     """Of a dataclass's instance the fields that are not their default."""
-    return {name: value for name, default in _defaults(one.__class__) if (value := getattr(one, name)) is not default and value != default}
+    own = getattr(one, "__dict__", None)
+    if own is None:
+        own = {name: getattr(one, name) for name, _ in _defaults(one.__class__)}
+    # In the order of the class.
+    return {
+        name: value
+        for name, default in _defaults(one.__class__)
+        if name in own and (value := own[name]) is not default and value != default
+    }
 
 
 def _tuple(text: str) -> tuple[Any, ...]:

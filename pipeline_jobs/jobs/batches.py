@@ -7,13 +7,14 @@ import os
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
-from pipeline_jobs.job import BATCH_ID, Asked, NewJob, default_of, dumps, new_batch_id, stored_field
+from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id
+from pipeline_jobs.jobs.batch_packing import Packed, Packer
 from pipeline_jobs.jobs.bulk import Cancelled, at_work, cancel_matching
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.graph import Links
@@ -27,14 +28,12 @@ from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.rates import Rate, Sender
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, check_owner
 from pipeline_jobs.tracing import correlation, spans
-from pipeline_jobs.webhooks.targets import check_own
 
 MAX_JOBS = 1_000
 #: Dependencies of all jobs of a batch.
 MAX_DEPENDENCIES = 2_000
 #: Pages of tags that one call writes after its batch: those of some batches.
 MOST_PAGES = 100
-_NO_TIME = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,32 +282,24 @@ class Batches:
             audit.record(self._store, actor, "jobs.cancelled", whose, {"matched": done.matched, **query.filters()}, tenant_id=whose)
         return done
 
-    def _pack(self, jobs: Sequence[NewJob | WrongJob]) -> tuple[_Packed, _Wrong]:
+    def _pack(self, jobs: Sequence[NewJob | WrongJob]) -> tuple[Packed, _Wrong]:
         """The good ones for the script, and by their numbers what is wrong with the others."""
         numbers, items, kinds = [], [], []
         wrong: _Wrong = {}
-        last: tuple[str, Mapping[str, Any]] | None = None
-        params: tuple[str, ...] = ()
+        pack = Packer(self._client).pack
         for number, new in enumerate(jobs):
             if isinstance(new, WrongJob):
                 wrong[number] = [_error(number, **error) for error in new.errors]
                 continue
             try:
-                pipeline, quality = self._client.check(new)
-                # Usually all have the same.
-                if last is None or last != (new.pipeline, new.params):
-                    last = None
-                    kept = pipeline.stored_params(new.params).items()
-                    params = tuple(part for name, value in kept if value for part in stored_field(name, value))
-                    last = (new.pipeline, new.params)
-                webhook = check_own(new.webhook, allow_private=self._client.settings.webhook_allow_private) if new.webhook else None
-                items.append(_own_fields(new, webhook))
-                start = tuple(self._client.registry.start_of(new.pipeline).items())
-                kinds.append((new.pipeline, quality, params, new.max_attempts or pipeline.retry.max_attempts, start))
-                numbers.append(number)
+                item, kind = pack(new)
             except InvalidInput as error:
                 wrong[number] = _errors(number, error)
-        return _Packed.of(numbers, items, kinds), wrong
+                continue
+            items.append(item)
+            kinds.append(kind)
+            numbers.append(number)
+        return Packed.of(numbers, items, kinds), wrong
 
     def _made(self, batch_id: str) -> Made:
         """:raises UnknownBatch: it was made before, and has gone since."""
@@ -323,62 +314,6 @@ class Batches:
         for job_id, order in self._store.members_from(0, "batch_jobs", batch_id).items():
             ids[numbers[order - batch.order]] = job_id
         return Made(batch, tuple(ids.values()), tuple(errors))
-
-
-#: What decides most of a record: pipeline, quality, params as fields, attempts, where it starts. Usually the same for all jobs of a batch.
-_Kind = tuple[str, str | None, tuple[str, ...], int, tuple[tuple[str, Any], ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    """Jobs as the script takes them: `[deadline ms, longest wait ms, field, value, ...]`, and the fields that all of them have."""
-
-    numbers: list[int]
-    items: list[list[Any]]
-    common: list[Any]
-    #: The highest that some of them need, for pools or parts; 0: none does.
-    schema: int = 0
-
-    @classmethod
-    def of(cls, numbers: list[int], items: list[list[Any]], kinds: list[_Kind]) -> _Packed:
-        different = set(kinds)
-        schema = max((dict(start).get("schema", 0) for *_, start in different), default=0)
-        if len(different) == 1:
-            return cls(numbers, items, _kind_fields(kinds[0]), schema)
-        for item, kind in zip(items, kinds, strict=True):
-            item.extend(_kind_fields(kind))
-        return cls(numbers, items, [], schema)
-
-    def without(self, places: set[int]) -> _Packed:
-        left = [place for place in range(len(self.numbers)) if place not in places]
-        return _Packed([self.numbers[place] for place in left], [self.items[place] for place in left], self.common)
-
-
-#: What a job of a batch has of its own, with the defaults: all that is asked of a job, but what decides its kind.
-_OWN = {one.name: default_of(one) for one in fields(Asked) if one.name not in ("quality", "params")}
-
-
-def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
-    """As `Job.to_mapping` writes them: what is absent is the default."""
-    fields: list[Any] = [
-        _NO_TIME if new.deadline_seconds is None else int(new.deadline_seconds * 1000),
-        _NO_TIME if new.start_within_seconds is None else int(new.start_within_seconds * 1000),
-    ]
-    for name, value in vars(new).items():
-        if value is not None and name in _OWN and value != _OWN[name]:
-            fields += stored_field(name, webhook if name == "webhook" else value)
-    return fields
-
-
-def _kind_fields(kind: _Kind) -> list[str]:
-    pipeline, quality, params, max_attempts, start = kind
-    fields = ["pipeline", pipeline, *(part for name, value in start if value is not None for part in stored_field(name, value))]
-    if quality is not None:
-        fields += ("quality", quality)
-    fields += params
-    if max_attempts != 1:
-        fields += ("max_attempts", str(max_attempts))
-    return fields
 
 
 def _draw_ids(cell: int, n: int) -> Collection[str]:

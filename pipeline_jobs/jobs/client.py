@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.addresses import check_source
-from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, StoreUnavailable
+from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, KeyReused, StoreUnavailable
 from pipeline_jobs.files.upload import is_upload_url
 from pipeline_jobs.job import ANY_ID, JOB_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.lately import Lately
@@ -23,7 +23,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store.channel import Channel
 from pipeline_jobs.store.guard import StoreGuard
-from pipeline_jobs.store.idempotency import Accepted, forms_of_job, idempotency
+from pipeline_jobs.store.idempotency import Accepted, first_form_of_job, forms_of_job, idempotency
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.store.store import Store
@@ -121,18 +121,23 @@ class Client:
         """
         pipeline = self.registry.get(new.pipeline)
         _check_common(new)
-        if pipeline.needs_url:
-            # Whether there is such an upload, and whose, is the store's to say.
-            if not is_upload_url(new.url or ""):
-                check_source(new.url)
-        elif new.url is not None:
-            raise InvalidInput(f"pipeline {pipeline.name!r} does not use a url", field="url")
+        self.check_url(pipeline, new.url)
         if new.quality is None:
             return pipeline, pipeline.qualities[0] if pipeline.qualities else None
         if new.quality not in pipeline.qualities:
             allowed = ", ".join(pipeline.qualities) or "none"
             raise InvalidInput(f"quality must be one of: {allowed}", field="quality")
         return pipeline, new.quality
+
+    @staticmethod
+    def check_url(pipeline: Pipeline, url: str | None) -> None:
+        """Of a job of this pipeline. :raises InvalidInput:"""
+        if pipeline.needs_url:
+            # Whether there is such an upload, and whose, is the store's to say.
+            if not is_upload_url(url or ""):
+                check_source(url)
+        elif url is not None:
+            raise InvalidInput(f"pipeline {pipeline.name!r} does not use a url", field="url")
 
     def submit(self, new: NewJob, **options: Any) -> Job:
         """The job that `accept` made, or had made before."""
@@ -171,7 +176,7 @@ class Client:
         with spans.root("submit"):
             job = self.prepare(new, job_id)
         self.check_pools(job.pipeline)
-        once = None
+        once = first = None
         if again is not None:
             job = job.evolve(
                 retry_of=again.job_id, outputs=again.outputs or None, blobs=again.blobs or None, fresh_from=again.fresh_from,
@@ -180,12 +185,18 @@ class Client:
             job = job.evolve(**self.registry.get(job.pipeline).start(len(outputs_of(again.outputs))))
             once = idempotency(idempotency_key, sender, f"{again.job_id}\n{again.from_stage or ''}", what="retry")
         elif idempotency_key is not None:
-            once = idempotency(idempotency_key, sender, *forms_of_job(new))
+            first = first_form_of_job(new)
+            once = idempotency(idempotency_key, sender, *(forms_of_job(new) if first is None else (first,)))
         while True:
             try:
                 return self.store.submit(
                     job, message=message, durably=durably, idempotency=once, depends_within=new.depends_within, sender=sender
                 )
+            except KeyReused:
+                if first is None:
+                    raise
+                # Another release may have remembered the request by its other form.
+                first, once = None, idempotency(idempotency_key, sender, *forms_of_job(new))
             except IdTaken:
                 if job_id is not None:
                     raise

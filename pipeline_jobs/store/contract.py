@@ -67,6 +67,21 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "once": ("CALL",),
 }
 
+#: Settings come as one text, nearly always the same one: a function reads it once. Behind it are its numbers.
+_READ_SETTINGS = """\
+local LAST_SETTINGS = {''}
+local function read_settings(text)
+  if LAST_SETTINGS[1] == text then return LAST_SETTINGS end
+  local n = 1
+  for number in string.gmatch(text, '%S+') do
+    n = n + 1
+    LAST_SETTINGS[n] = tonumber(number)
+  end
+  LAST_SETTINGS[1] = text
+  return LAST_SETTINGS
+end
+"""
+
 _DECLARED = re.compile(r"^--@(\w+)[ \t]*(.*)$", re.MULTILINE)
 _ARGUMENT = re.compile(r"(\w+)(?::(\w+))?(\?)?")
 
@@ -149,12 +164,16 @@ class Contract:
 
     def groups_text(self) -> str:
         """Definitions of the groups' settings, as a file of the library would have them."""
-        place, lines = len(self.fixed), []
-        for group in self.groups:
-            names = GROUPS[group]
-            lines.append(f"local {', '.join(names)} = {', '.join(f'tonumber(ARGV[{place + i + 1}])' for i in range(len(names)))}\n")
-            place += len(names)
-        return "".join(lines)
+        names = [name for group in self.groups if group != "once" for name in GROUPS[group]]
+        text = "".join([f"local {name} = SETTINGS[{number}]\n" for number, name in enumerate(names, 2)])
+        if names:
+            text = f"{_READ_SETTINGS}local SETTINGS = read_settings(ARGV[{len(self.fixed) + 1}])\n{text}"
+        return f"{text}local CALL = tonumber(ARGV[{self._before_rest}])\n" if "once" in self.groups else text
+
+    @property
+    def _before_rest(self) -> int:
+        """The number of arguments before the list: with the settings as one, and the number that is drawn as another."""
+        return len(self.fixed) + any(group != "once" for group in self.groups) + ("once" in self.groups)
 
     def arguments_line(self) -> str:
         """`local id, adopt, fields = ARGV[1], ARGV[2] == '1', rest(5)`; empty: there are none."""
@@ -162,15 +181,15 @@ class Contract:
             return ""
         values = [TYPES[one.kind][1].format(f"ARGV[{i + 1}]") for i, one in enumerate(self.fixed)]
         if self.rest:
-            values.append(f"rest({len(self.fixed) + sum(len(GROUPS[group]) for group in self.groups) + 1})")
+            values.append(f"rest({self._before_rest + 1})")
         return f"local {', '.join(self.names)} = {', '.join(values)}\n"
 
     # -- for Python
 
-    def encode(self, given: dict[str, Any], settings: Sequence[float]) -> list[Any]:
+    def encode(self, given: dict[str, Any], settings: Sequence[Any]) -> list[Any]:
         """The arguments as they are sent. Takes `given` apart.
 
-        :param settings: the values of the groups.
+        :param settings: the values of the groups (`as_sent`), and the number that is drawn, if it needs one.
         :raises TypeError: one is missing, unknown or of another type; names the script and the argument.
         """
         take = given.pop
@@ -193,6 +212,11 @@ class Contract:
             return None
         shape = self._only or self._shapes[reply[0]]
         return shape(reply)
+
+
+def as_sent(settings: Sequence[float]) -> tuple[str, ...]:
+    """Settings as a script gets them: one text, or none."""
+    return (" ".join(map(str, settings)),) if settings else ()
 
 
 def ms(seconds: float) -> int:

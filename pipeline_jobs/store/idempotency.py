@@ -29,6 +29,8 @@ _BEFORE = (
 )  # fmt: skip
 _values_before = attrgetter(*(FORMER.get(name, name) for name in _BEFORE))
 _NAMES_BEFORE = frozenset(_BEFORE)
+#: The same by their names of today.
+_FIELDS_BEFORE = frozenset(FORMER.get(name, name) for name in _BEFORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,12 @@ def forms_of_job(new: NewJob) -> tuple[str | None, str]:
     """How the request for a job is known again."""
     own = _differing(new)
     return repr(_values_before(new)) if own.keys() <= _NAMES_BEFORE else None, dumps(own)
+
+
+def first_form_of_job(new: NewJob) -> str | None:
+    """The first of `forms_of_job`, which most often is all that is needed: another is looked for only when this one is not what is known.
+    None: it takes both to know."""
+    return repr(_values_before(new)) if vars(new).keys() <= _FIELDS_BEFORE else None
 
 
 def forms_of_batch(tenant_id: str, workspace_id: str, metadata: Mapping[str, Any], jobs: list[Any]) -> tuple[str | None, str]:

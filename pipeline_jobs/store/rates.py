@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """A submit rate that a new job was held against."""
 
     #: `tenant`, `key` or `address`.
@@ -21,8 +20,11 @@ class Rate:
     reset: int
 
     @classmethod
-    def read(cls, flat: Sequence[str]) -> tuple[Rate, ...]:
+    def read(cls, text: str) -> tuple[Rate, ...]:
         """From what the accepting scripts return: name, jobs a second, left, ms until it is full, ..."""
+        if not text:
+            return ()
+        flat = text.split()
         starts = range(0, len(flat), 4)
         return tuple([cls(flat[i], float(flat[i + 1]), int(flat[i + 2]), max(1, -(-int(flat[i + 3]) // 1000))) for i in starts])
 

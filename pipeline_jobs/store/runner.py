@@ -14,7 +14,7 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import scripts
 from pipeline_jobs.store.connection import store_errors
-from pipeline_jobs.store.contract import Contract, ms
+from pipeline_jobs.store.contract import Contract, as_sent, ms
 from pipeline_jobs.store.reader import Reader, mapping
 from pipeline_jobs.store.scripts import NO_TEMPLATE, HintTemplate
 from pipeline_jobs.store.wire import Stored
@@ -47,11 +47,11 @@ class _Call:
     stored: Stored
     contract: Contract
     #: The values of its groups, but what is drawn for each call.
-    settings: tuple[float, ...]
+    settings: tuple[str, ...]
 
     def encoded(self, arguments: dict[str, Any]) -> list[Any]:
-        drawn = (secrets.randbelow(10**14),) if "once" in self.contract.groups else ()
-        return self.contract.encode(arguments, self.settings + drawn)
+        drawn = (*self.settings, secrets.randbelow(10**14)) if "once" in self.contract.groups else self.settings
+        return self.contract.encode(arguments, drawn)
 
 
 class Runner(Reader):
@@ -161,7 +161,7 @@ class Runner(Reader):
             scripts.function(script, self._template),
             lambda: self.client.register_script(scripts.source(script, self._template)),
         )
-        call = _Call(stored, contract, tuple(value for group in contract.groups for value in self._groups[group]))
+        call = _Call(stored, contract, as_sent([value for group in contract.groups for value in self._groups[group]]))
         self._calls[script] = call
         return call
 

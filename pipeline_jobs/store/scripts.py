@@ -42,7 +42,7 @@ _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _STRING = re.compile(r"'[^']*'")
-_NUMBER = re.compile(r"local ([A-Z_]+) = (-?[\d.e]+)")
+_CONSTANT = re.compile(r"local ([A-Z_]+) = (-?[\d.e]+|'[^'\\]*'|SETTINGS\[\d+\])")
 
 
 #: What the server keeps of each version, until maintenance clears it away, begins so.
@@ -125,14 +125,14 @@ def _library() -> list[str]:
 
 def compose(shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> str:
     """One text: of the definitions in `shared` only those that the body refers to, directly or through others."""
-    parts = _numbers_in_place(_needed(shared, body), _COMMENT.sub("", body))
-    return _filled("\n".join([shebang, f"local P, POOL = KEYS[1], '{POOL}'", *map(_built, parts)]), template)
+    parts = _constants_in_place(_needed(shared, body), _COMMENT.sub("", body))
+    return _filled("\n".join([shebang, f"local P, POOL, redis_call = KEYS[1], '{POOL}', redis.call", *map(_built, parts)]), template)
 
 
 def compose_function(name: str, shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> Function:
     """Functions and constants are made once; what holds the state of a call is declared there and set anew at each call."""
     made, set_anew = [], []
-    *definitions, body = _numbers_in_place(_needed(shared, body), _COMMENT.sub("", body))
+    *definitions, body = _constants_in_place(_needed(shared, body), _COMMENT.sub("", body))
     for definition in definitions:
         names, _, value = definition.removeprefix("local ").partition(" = ")
         if definition.startswith("local function") or _is_constant(value):
@@ -142,9 +142,9 @@ def compose_function(name: str, shebang: str, shared: list[str], body: str, temp
             set_anew.append(f"{names} = {value or 'nil'}")
     flags = "".join(f"'{flag}'" for flag in shebang.partition("flags=")[2].split(",") if flag)
     parts = [
-        "local P, POOL, KEYS, ARGV",
+        "local P, POOL, KEYS, ARGV, redis_call",
         *made,
-        f"local function begin(keys, argv)\nKEYS, ARGV, P, POOL = keys, argv, keys[1], '{POOL}'",
+        f"local function begin(keys, argv)\nKEYS, ARGV, P, POOL, redis_call = keys, argv, keys[1], '{POOL}', redis.call",
         *set_anew,
         "end\nlocal function run(keys, argv)\nbegin(keys, argv)",
         body,
@@ -156,16 +156,16 @@ def compose_function(name: str, shebang: str, shared: list[str], body: str, temp
     return Function(unique, f"#!lua name={unique}\n{text}\n{register}")
 
 
-def _numbers_in_place(definitions: list[_Definition], body: str) -> list[str]:
-    """The definitions and then the body. Each number that has a name stands where the name was: Lua allows a text 200 names."""
-    numbers = {found[1]: found[2] for one in definitions if (found := _NUMBER.fullmatch(one.text))}
-    others = [one for one in definitions if not _NUMBER.fullmatch(one.text)]
-    return [*(_with_numbers(one.text, _chosen(numbers, one.words)) for one in others), _with_numbers(body, tuple(numbers.items()))]
+def _constants_in_place(definitions: list[_Definition], body: str) -> list[str]:
+    """The definitions and then the body. A number, text or setting stands where its name was: Lua allows a text 200 names."""
+    known = {found[1]: found[2] for one in definitions if (found := _CONSTANT.fullmatch(one.text))}
+    others = [one for one in definitions if not _CONSTANT.fullmatch(one.text)]
+    return [*(_with_constants(one.text, _chosen(known, one.words)) for one in others), _with_constants(body, tuple(known.items()))]
 
 
-def _chosen(numbers: dict[str, str], words: frozenset[str]) -> tuple[tuple[str, str], ...]:
+def _chosen(known: dict[str, str], words: frozenset[str]) -> tuple[tuple[str, str], ...]:
     """Those that these words name, in an order of their own: most definitions name none, and the others the same in each script."""
-    return tuple((word, numbers[word]) for word in sorted(words & numbers.keys()))
+    return tuple((word, known[word]) for word in sorted(words & known.keys()))
 
 
 # What a definition becomes is the same in each script that needs it, and all processes make their scripts as they start: to make it anew
@@ -173,12 +173,15 @@ def _chosen(numbers: dict[str, str], words: frozenset[str]) -> tuple[tuple[str, 
 
 
 @cache
-def _with_numbers(text: str, numbers: tuple[tuple[str, str], ...]) -> str:
-    values = dict(numbers)
+def _with_constants(text: str, known: tuple[tuple[str, str], ...]) -> str:
+    values = dict(known)
     return _WORD.sub(lambda word: values.get(word[0], word[0]), text) if values else text
 
 
-_built = cache(built_in_place)
+@cache
+def _built(text: str) -> str:
+    """With its keys built in place. `redis.call` is looked up in two tables at each command: once a call does."""
+    return built_in_place(text).replace("redis.call(", "redis_call(")
 
 
 def _filled(text: str, template: HintTemplate) -> str:

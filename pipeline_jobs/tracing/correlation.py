@@ -36,6 +36,8 @@ class Correlation:
 
     def given(self) -> dict[str, str]:
         """What it has, by the names of a record's fields."""
+        if self is _NONE:
+            return {}
         both = {"request_id": self.request_id, "traceparent": self.traceparent}
         return {name: value for name, value in both.items() if value is not None}
 

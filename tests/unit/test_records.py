@@ -154,3 +154,9 @@ def test_a_value_of_another_type_is_refused_by_the_name_of_its_field(name: str) 
     assert NewJob.of({name: None}) == NewJob()
     with pytest.raises(InvalidInput, match="unknown field 'depends_within'"):
         NewJob.of({"depends_within": "w"})
+
+
+def test_no_field_of_a_job_has_a_name_that_the_script_of_a_batch_needs_for_itself() -> None:
+    """`submit_batch` has a job's fields and what it notes of the job in one table."""
+    noted = {"id", "key", "fields", "from", "bytes", "job", "deadline", "wait", "adopt", "needs", "known", "anyway"}
+    assert noted.isdisjoint(name for name, _, _ in Layout(Job, JobStatus).writes.values())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline_jobs.store import keys, scripts
-from pipeline_jobs.store.contract import GROUPS, Contract
+from pipeline_jobs.store.contract import GROUPS, Contract, as_sent
 from tests.cases import each
 
 FOLDER = Path(scripts.__file__).parents[1] / "lua"
@@ -156,7 +156,14 @@ local function g() return 1 end
 
 def test_a_script_holds_what_it_refers_to_and_no_more() -> None:
     held = scripts.compose("#!lua", [SHARED], "return f(1)").splitlines()
-    assert held == ["#!lua", "local P, POOL = KEYS[1], ''", "local function f(x)", "  return x + 1", "end", "return f(1)"]
+    assert held == [
+        "#!lua",
+        "local P, POOL, redis_call = KEYS[1], '', redis.call",
+        "local function f(x)",
+        "  return x + 1",
+        "end",
+        "return f(1)",
+    ]
     assert scripts.compose("#!lua", [SHARED], "return C").splitlines()[2:] == ["local B, C = 2, {", "  'c'}", "return C"]
 
 
@@ -176,18 +183,18 @@ HEADER = """\
 --@reply 'full' rest*
 """
 GOOD: dict[str, Any] = {"id": "a", "adopt": True, "deadline": 5, "note": "n", "fence": 3, "rate": 0.5, "fields": {"x": 1, "y": "2"}}
-SETTINGS = (10, 20, 30, 40, 50)
+SETTINGS = as_sent((10, 20, 30, 40.5, 50))
 
 
 def test_arguments_have_names_on_both_sides() -> None:
     contract = Contract("test", HEADER)
     assert contract.arguments_line() == (
         "local id, adopt, deadline, note, fence, rate, fields = "
-        "ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6]), rest(12)\n"
+        "ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6]), rest(8)\n"
     )
-    assert contract.groups_text() == (
-        "local LOG_MOST, FEED_MOST = tonumber(ARGV[7]), tonumber(ARGV[8])\n"
-        "local HINT_MS, CAP, RESERVED = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])\n"
+    assert contract.groups_text().endswith(
+        "local SETTINGS = read_settings(ARGV[7])\nlocal LOG_MOST = SETTINGS[2]\nlocal FEED_MOST = SETTINGS[3]\n"
+        "local HINT_MS = SETTINGS[4]\nlocal CAP = SETTINGS[5]\nlocal RESERVED = SETTINGS[6]\n"
     )
     assert contract.encode(dict(GOOD), SETTINGS) == ["a", "1", 5000, "n", 3, 0.5, *SETTINGS, "x", 1, "y", "2"]
 

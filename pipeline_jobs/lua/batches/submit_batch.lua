@@ -1,7 +1,7 @@
 #!lua
 -- Accept a batch: all of its jobs, or none. errors: of the jobs that were left out. metadata, errors are JSON; common: fields that all
--- jobs have (JSON: [field, value, ...]); size: the number of jobs; jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start
--- ms or -1, field, value, ...], ...]). workflow: its jobs may depend on others of it, and the batch is in the list of workflows. retry_of:
+-- jobs have (JSON: [field, value, ...]); size: the number of jobs; jobs (JSON: [[id, deadline ms from now or false, longest wait for a start
+-- ms or false, field, value, ...], ...]). workflow: its jobs may depend on others of it, and the batch is in the list of workflows. retry_of:
 -- the workflow that it is a retry of; needed: the batches of the jobs outside of it that its jobs depend on. The other arguments are those
 -- of submit.
 --@args id nonce idempotency? fingerprint? depends_within? metadata? errors? common size:int jobs
@@ -19,7 +19,7 @@ if known[2] then
   if known[1] ~= nonce then return {'taken'} end
   -- As in submit: something for WAITAOF to wait for.
   redis.call('HSET', K.batch(id), 'nonce', nonce)
-  return {'ok', known[2], known[3], {}, redis.call('EXISTS', K.untagged()), admit()}
+  return {'ok', known[2], known[3], '', redis.call('EXISTS', K.untagged()), admit()}
 end
 local flat = cjson.decode(common)
 local shared, bytes = {}, bytes_of(0, flat)
@@ -34,23 +34,21 @@ if refused then return refused end
 local wait = size > LARGE and redis.call('PTTL', K.large_batch(tenant)) or 0
 if wait > 0 then return {'rate', 'batch', '1', int(wait)} end
 
-local asked, keys, items = {alike = flat}, {}, cjson.decode(jobs)
+local asked, keys, items = {alike = flat, one_kind = shared.pipeline ~= nil}, {}, cjson.decode(jobs)
 for i = 1, #items do
   local item = items[i]
-  -- With room for what accept fills in: a table grows in steps, and each step costs as much as the rest.
-  local job, fields, own = setmetatable({status = 'queued', order = '', created_at = '', reason = ''}, from_all), {}, 0
+  local key, own = K.job(item[1]), 0
+  -- With room for what is filled in: a table grows in steps, and each step costs as much as the rest. It is its job, too: of the names here
+  -- no field of a job has one.
+  local new = setmetatable({id = item[1], key = key, fields = item, from = 4, bytes = 0, job = nil, order = '', url = nil}, from_all)
   for j = 4, #item, 2 do
     local field, value = item[j], item[j + 1]
-    job[field] = value
+    new[field] = value
     own = own + #field + #value
-    fields[j - 3], fields[j - 2] = field, value
   end
-  local key = K.job(item[1])
-  keys[i] = key
-  asked[i] = {
-    id = item[1], key = key, job = job, fields = fields, bytes = bytes + bytes_of(own),
-    deadline = item[2] >= 0 and item[2] or nil, wait = item[3] >= 0 and item[3] or nil,
-  }
+  if item[2] then new.deadline = item[2] end
+  if item[3] then new.wait = item[3] end
+  new.job, new.bytes, keys[i], asked[i] = new, bytes + bytes_of(own), key, new
 end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
 refused = bad_dependency(asked, depends_within, workflow) or bad_upload(asked) or no_room(tenant, #asked, sender, share)
@@ -72,4 +70,4 @@ if workflow then redis.call('HSET', K.batch(id), 'workflow', '1', 'retry_of', re
 for _, other in ipairs(needed) do
   if redis.call('EXISTS', K.batch(other)) == 1 then redis.call('HSET', K.batch(other), 'needed_by', id .. live_retries(other)) end
 end
-return {'ok', now, order, rates, redis.call('EXISTS', K.untagged()), read_once.entered and admit() or {}}
+return {'ok', now, order, rates, redis.call('EXISTS', K.untagged()), read_once.entered and admit() or ''}

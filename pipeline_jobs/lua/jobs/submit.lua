@@ -14,7 +14,7 @@ if redis.call('HEXISTS', K.job(id), 'created_at') == 1 then
   if known[1] ~= nonce then return {'taken'} end
   -- Gives WAITAOF something to wait for: it covers the writes of its own connection, and a repetition comes on a new one.
   redis.call('HSET', K.job(id), 'nonce', nonce)
-  return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', {}, admit()}
+  return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', '', admit()}
 end
 -- With room for what most jobs have and what accept fills in: a table grows in steps, and each step costs as much as the rest.
 local job = {
@@ -29,5 +29,5 @@ local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerpri
 if refused then return refused end
 local rates = take_tokens(1)
 accept(asked, idempotency ~= '' and remember_key(tenant, idempotency, fingerprint, id))
-local hints, sent = read_once.entered and admit() or {}, read_once.fences[id]
+local hints, sent = read_once.entered and admit() or '', read_once.fences[id]
 return {'ok', job.created_at, job.order, sent and 'dispatched' or job.reason, sent or '0', job.deadline_at or '', rates, hints}

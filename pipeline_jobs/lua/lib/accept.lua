@@ -12,131 +12,187 @@
 -- seconds after which to try again.
 --
 -- The jobs of a call belong to one tenant and one workspace. Each is {id, key = key of its record, job = its fields by name, fields = the
--- same as a flat list, bytes = what that takes or nil, deadline and wait = ms from now or nil, adopt = fence or nil}. Where the list has
--- `alike`, those are fields that all have beside their own.
+-- same as a flat list, from = where that begins or nil, bytes = what that takes or nil, deadline and wait = ms from now or nil, adopt = fence
+-- or nil}. Where the list has `alike`, those are fields that all have beside their own; `one_kind`: all are of one pipeline and pool.
+
+-- Returns the first of so many. Orders are the time, unless an earlier call's are as high.
+local function take_orders(n)
+  local order = TIME[1] * 1000000 + TIME[2]
+  local last = tonumber(redis.call('SET', K.order(), int(order + n - 1), 'GET') or '0')
+  if last < order then return order end
+  redis.call('SET', K.order(), int(last + n))
+  return last + 1
+end
+
+-- Why a new job waits that does not simply wait for its turn, and where it is written to but for the lanes. by_need: see add_dependents.
+local function first_reason(new, by_need)
+  local job = new.job
+  if new.adopt then return 'dispatched' end
+  if wait_for_others(new, by_need) then return 'dependency' end
+  if job.run_at and tonumber(job.run_at) > NOW then
+    redis.call('ZADD', K.delayed(), job.run_at, new.id)
+    return 'scheduled'
+  end
+  return 'fair_share'
+end
+
+-- What a record is charged for its tags: how many strings are in a JSON list of such is found without a copy of the text.
+local function charge_of_tags(tags)
+  local n, at = 0, -2
+  while at do
+    n, at = n + 1, string.find(tags, '","', at + 3, true)
+  end
+  return 160 * n
+end
+
+-- The lists of a pipeline's jobs of a pool: made when the first one comes.
+local function lane_of(lanes, pool, pipeline)
+  local name = pool .. '|' .. pipeline
+  if not lanes[name] then lanes[name] = {pool = pool, pipeline = pipeline, members = {}, ready = {}, for_classes = is_for_classes(pipeline)} end
+  return lanes[name]
+end
+
+-- Writes a new job's record: of a batch's the fields that all have are there.
+local function write_record(new, order, now, reason, bytes, alike)
+  local fields = new.fields
+  if not alike then
+    redis.call('HSET', new.key, 'job_id', new.id, 'status', 'queued', 'reason', reason, 'order', order, 'created_at', now,
+      'new_attempt', '1', 'events_cut', '1', 'store_bytes', bytes, unpack(fields))
+    return
+  end
+  if reason ~= 'fair_share' then
+    fields[#fields + 1] = 'reason'
+    fields[#fields + 1] = reason
+  end
+  if bytes ~= alike.bytes then
+    fields[#fields + 1] = 'store_bytes'
+    fields[#fields + 1] = bytes
+  end
+  redis.call('HSET', new.key, 'job_id', new.id, 'order', order, unpack(fields, new.from))
+end
+
+-- The times that a job was given.
+local function set_times(new)
+  if new.deadline then
+    new.job.deadline_at = int(NOW + new.deadline)
+    redis.call('HSET', new.key, 'deadline_at', new.job.deadline_at)
+    redis.call('ZADD', K.deadlines(), new.job.deadline_at, new.id)
+  end
+  if new.wait then redis.call('ZADD', K.waits(), NOW + new.wait, new.id) end
+end
+
+-- What a record is charged.
+local function charge_of(new, charges)
+  local bytes, tags = 960 + (new.bytes or bytes_of(0, new.fields)), new.job.tags
+  if new.needs then bytes = bytes + 200 * #new.needs end
+  if tags then
+    -- The jobs of a batch often have the same tags, and the same charge.
+    charges[tags] = charges[tags] or charge_of_tags(tags)
+    bytes = bytes + charges[tags]
+  end
+  return bytes
+end
+
+-- Notes the tags of a job for accept to write; of very many they are left to index_tags.
+local function note_tags(found, id, order, tags)
+  if found.n >= TAGS_AT_ONCE then
+    found.left[#found.left + 1] = id
+    return
+  end
+  for _, tag in ipairs(cjson.decode(tags)) do
+    local of_tag = found.by_tag[tag] or {}
+    found.by_tag[tag] = of_tag
+    found.n = found.n + 1
+    of_tag[#of_tag + 1] = order
+    of_tag[#of_tag + 1] = id
+  end
+end
+
+local function add_tags(tenant, found)
+  for tag, flat in pairs(found.by_tag) do add_all(K.tag(tenant, tag), flat) end
+  if found.left[1] then redis.call('RPUSH', K.untagged(), unpack(found.left)) end
+end
+
+-- Puts jobs into their lanes.
+local function fill_lanes(tenant, workspace, lanes)
+  for _, lane in pairs(lanes) do
+    use_pool(lane.pool)
+    note_pool()
+    if lane.ready[1] then
+      add_all(K.ready(tenant, workspace, lane.pipeline), lane.ready)
+      -- A job behind others of its lane does not change who is eligible.
+      if redis.call('ZADD', K.lanes(tenant, workspace), 0, lane.pipeline) == 1 then enter(tenant, workspace) end
+    end
+  end
+  use_pool('')
+end
 
 -- Writes records, indexes and counters, and puts the jobs where they wait. charge: what the tenant owes for the call besides, or nil. The
 -- calling script ends with the admission. Most indexes get the same members, so one list is made for all of them: that is what makes a
--- batch cheap.
+-- batch cheap. The last job comes first: the server looks for a place from the lowest score on.
 local function accept(asked, charge)
-  -- How many strings are in a JSON list of such; found without a copy of the text.
-  local function number_of(list)
-    local n, at = 0, -2
-    while at do
-      n, at = n + 1, string.find(list, '","', at + 3, true)
-    end
-    return n
-  end
-  local first = asked[1].job
-  local tenant, workspace = first.tenant_id, first.workspace_id
-  -- Orders are the time, unless an earlier call's are as high.
-  local order = TIME[1] * 1000000 + TIME[2]
-  local last = tonumber(redis.call('SET', K.order(), int(order + #asked - 1), 'GET') or '0')
-  if last >= order then
-    order = last + 1
-    redis.call('SET', K.order(), int(last + #asked))
-  end
-  local now, members, by_pipeline, by_tag, by_need, ready, since = int(NOW), {}, {}, {}, {}, {}, {}
-  local pipeline, pool, of_pipeline, of_lane, for_classes
-  local untagged, tagged, owed, charges, alike = {}, 0, charge or 0, {}, asked.alike
+  local first, n, alike = asked[1].job, #asked, asked.alike
+  local tenant, workspace, now = first.tenant_id, first.workspace_id, int(NOW)
+  local order, members, since, lanes, by_need, charges = take_orders(n), {}, {}, {}, {}, {}
+  local owed, one_kind, tags, lane, pool = charge or 0, n == 1 or asked.one_kind, nil, nil, nil
   if alike then
-    -- Written once and copied: of each job only its own fields are converted, and go to the server's log.
+    -- Written once and copied: of each job only its own fields are converted, and go to the server's log. What each has of its own is first:
+    -- the server finds it at once, and writes it where it is.
     local key = asked[1].key
-    redis.call('HSET', key, 'status', 'queued', 'reason', 'fair_share', 'created_at', now, 'new_attempt', '1', 'events_cut', '1', unpack(alike))
-    for i = 2, #asked do redis.call('COPY', key, asked[i].key) end
+    alike.bytes = int(charge_of(asked[1], charges))
+    redis.call('HSET', key, 'job_id', asked[1].id, 'order', int(order), 'status', 'queued', 'reason', 'fair_share', 'created_at', now, 'new_attempt', '1', 'events_cut', '1', 'store_bytes',
+      alike.bytes, unpack(alike))
+    for i = 2, n do redis.call('COPY', key, asked[i].key) end
   end
-  for i = 1, #asked do
+  for i = n, 1, -1 do
     local new = asked[i]
     local id, job = new.id, new.job
-    if job.pipeline ~= pipeline or pool ~= pool_of(job) then
-      pipeline, pool = job.pipeline, pool_of(job)
-      by_pipeline[pipeline], ready[pool] = by_pipeline[pipeline] or {}, ready[pool] or {}
-      ready[pool][pipeline] = ready[pool][pipeline] or {}
-      of_pipeline, of_lane, for_classes = by_pipeline[pipeline], ready[pool][pipeline], is_for_classes(pipeline)
+    if not (lane and one_kind) and not (lane and job.pipeline == lane.pipeline and pool_of(job) == lane.pool) then
+      lane = lane_of(lanes, pool_of(job), job.pipeline)
     end
     local own = int(order + i - 1)
-    job.status, job.order, job.created_at, job.reason = 'queued', own, now, 'fair_share'
-    if new.adopt then
-      job.reason = 'dispatched'
-    elseif wait_for_others(new, by_need) then
-      job.reason = 'dependency'
-    elseif job.run_at and tonumber(job.run_at) > NOW then
-      job.reason = 'scheduled'
-      redis.call('ZADD', K.delayed(), job.run_at, id)
-    else
-      of_lane[#of_lane + 1] = -(job.priority or 0)
-      of_lane[#of_lane + 1] = ready_member(id, job)
+    local reason = (new.adopt or new.needs or job.run_at) and first_reason(new, by_need) or 'fair_share'
+    job.order = own
+    if n == 1 then job.status, job.created_at, job.reason = 'queued', now, reason end
+    if reason == 'fair_share' then
+      local ready, priority = lane.ready, job.priority
+      ready[#ready + 1] = priority and -priority or 0
+      ready[#ready + 1] = ready_member(id, job)
     end
-    if for_classes and not job.schema then
+    if lane.for_classes and not job.schema then
       new.fields[#new.fields + 1] = 'schema'
       new.fields[#new.fields + 1] = '2'
     end
-    local bytes, tags = 960 + (new.bytes or bytes_of(0, new.fields)), job.tags
-    if new.needs then bytes = bytes + 200 * #new.needs end
-    if tags then
-      -- The jobs of a batch often have the same tags, and the same charge.
-      charges[tags] = charges[tags] or 160 * number_of(tags)
-      bytes = bytes + charges[tags]
-    end
-    charges[bytes] = charges[bytes] or int(bytes)
+    local bytes = charge_of(new, charges)
     owed = owed + bytes
-    if alike then
-      if job.reason ~= 'fair_share' then
-        new.fields[#new.fields + 1] = 'reason'
-        new.fields[#new.fields + 1] = job.reason
-      end
-      redis.call('HSET', new.key, 'job_id', id, 'order', own, 'store_bytes', charges[bytes], unpack(new.fields))
-    else
-      redis.call('HSET', new.key, 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', own, 'created_at', now,
-        'new_attempt', '1', 'events_cut', '1', 'store_bytes', charges[bytes], unpack(new.fields))
-    end
+    charges[bytes] = charges[bytes] or int(bytes)
+    write_record(new, own, now, reason, charges[bytes], alike)
     if job.upload then use_upload(id, job) end
-    members[2 * i - 1], members[2 * i] = own, id
-    if job.reason == 'fair_share' or new.adopt then
+    members[#members + 1] = own
+    members[#members + 1] = id
+    if reason == 'fair_share' or new.adopt then
       since[#since + 1] = now
       since[#since + 1] = id
     end
-    of_pipeline[#of_pipeline + 1] = own
-    of_pipeline[#of_pipeline + 1] = id
+    if not one_kind then
+      lane.members[#lane.members + 1] = own
+      lane.members[#lane.members + 1] = id
+    end
     if job.blobs then count_blobs(tenant, job.blobs, 1) end
-    if job.tags and tagged >= TAGS_AT_ONCE then
-      untagged[#untagged + 1] = id
-    elseif job.tags then
-      for _, tag in ipairs(cjson.decode(job.tags)) do
-        local of_tag = by_tag[tag] or {}
-        by_tag[tag] = of_tag
-        tagged = tagged + 1
-        of_tag[#of_tag + 1] = own
-        of_tag[#of_tag + 1] = id
-      end
+    if job.tags then
+      tags = tags or {n = 0, by_tag = {}, left = {}}
+      note_tags(tags, id, own, job.tags)
     end
-    if new.deadline then
-      job.deadline_at = int(NOW + new.deadline)
-      redis.call('HSET', K.job(id), 'deadline_at', job.deadline_at)
-      redis.call('ZADD', K.deadlines(), job.deadline_at, id)
-    end
-    if new.wait then redis.call('ZADD', K.waits(), NOW + new.wait, id) end
+    if new.deadline or new.wait then set_times(new) end
   end
   add_all(K.status('queued'), members)
   add_all(K.tenant_status(tenant, 'queued'), members)
   add_all(K.ready_since(), since)
   add_all(K.workspace(tenant, workspace), members)
   if first.batch_id then add_all(K.batch_jobs(first.batch_id), members) end
-  for name, flat in pairs(by_pipeline) do add_all(K.pipeline(tenant, name), flat) end
-  for tag, flat in pairs(by_tag) do add_all(K.tag(tenant, tag), flat) end
-  if untagged[1] then redis.call('RPUSH', K.untagged(), unpack(untagged)) end
-  for of_pool, lanes in pairs(ready) do
-    use_pool(of_pool)
-    note_pool()
-    for name, flat in pairs(lanes) do
-      if flat[1] then
-        add_all(K.ready(tenant, workspace, name), flat)
-        -- A job behind others of its lane does not change who is eligible.
-        if redis.call('ZADD', K.lanes(tenant, workspace), 0, name) == 1 then enter(tenant, workspace) end
-      end
-    end
-  end
-  use_pool('')
+  for _, one in pairs(lanes) do add_all(K.pipeline(tenant, one.pipeline), one_kind and members or one.members) end
+  if tags then add_tags(tenant, tags) end
+  fill_lanes(tenant, workspace, lanes)
   add_dependents(by_need)
   tell_created(asked)
   if asked[1].adopt then
@@ -146,8 +202,8 @@ local function accept(asked, charge)
     use_pool('')
   end
   owe(tenant, owed)
-  count_by(#asked, 'created', series_of(tenant, workspace))
-  redis.call('ZINCRBY', K.tenants(), #asked, tenant)
+  count_by(n, 'created', series_of(tenant, workspace))
+  redis.call('ZINCRBY', K.tenants(), n, tenant)
   local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))
-  if redis.call('HINCRBY', day, 'created', #asked) == #asked then redis.call('EXPIRE', day, 34560000) end
+  if redis.call('HINCRBY', day, 'created', n) == n then redis.call('EXPIRE', day, 34560000) end
 end

@@ -66,8 +66,9 @@ end
 
 -- The pool that the script is in is one.
 local function note_pool()
+  if POOL == '' then return end
   local name = string.sub(POOL, 2) .. ' '
-  if POOL == '' or string.find(' ' .. other_pools(), ' ' .. name, 1, true) then return end
+  if string.find(' ' .. other_pools(), ' ' .. name, 1, true) then return end
   read_once.pools = read_once.pools .. name
   redis.call('SET', K.pools(), read_once.pools)
 end

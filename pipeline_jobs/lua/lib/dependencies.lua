@@ -14,9 +14,9 @@ local function note_end(id, to) just_ended[#just_ended + 1] = {id, to, TTL_MS} e
 local function bad_dependency(asked, within, workflow)
   local tenant, known, reply = asked[1].job.tenant_id, {}, nil
   for i = 1, workflow and #asked or 0 do known[asked[i].id] = 'queued' end
-  for i, new in ipairs(asked) do
-    if new.job.depends_on then new.needs, new.known = {}, known end
-    for j, id in ipairs(new.needs and cjson.decode(new.job.depends_on) or {}) do
+  local function look_up(i, new)
+    new.needs, new.known = {}, known
+    for j, id in ipairs(cjson.decode(new.job.depends_on)) do
       if known[id] == nil then
         local found = redis.call('HMGET', K.job(id), 'status', 'tenant_id', 'workspace_id')
         known[id] = found[2] == tenant and (within == '' or found[3] == within) and found[1] or false
@@ -29,6 +29,9 @@ local function bad_dependency(asked, within, workflow)
       end
       if known[id] ~= 'completed' then new.needs[#new.needs + 1] = id end
     end
+  end
+  for i = 1, #asked do
+    if asked[i].job.depends_on then look_up(i, asked[i]) end
   end
   return reply
 end

@@ -44,11 +44,12 @@ end
 -- is notified.
 local function tell_created(asked)
   local tenant = asked[1].job.tenant_id
+  local key = K.feed(tenant)
   if FEED_MOST > 0 then
-    for i = 1, #asked - 1 do redis.call('XADD', K.feed(tenant), '*', 'e', asked[i].id .. ':1') end
+    for i = 1, #asked - 1 do redis.call('XADD', key, '*', 'e', asked[i].id .. ':1') end
   end
   -- The last one cuts the feed for all.
-  if FEED_MOST > 0 then redis.call('XADD', K.feed(tenant), 'MAXLEN', '~', FEED_MOST, '*', 'e', asked[#asked].id .. ':1') end
+  if FEED_MOST > 0 then redis.call('XADD', key, 'MAXLEN', '~', FEED_MOST, '*', 'e', asked[#asked].id .. ':1') end
   redis.call('PUBLISH', K.news(tenant), asked[1].id)
 end
 

@@ -3,6 +3,7 @@
 
 -- ZADD of a flat list of scores and members of any length: Lua can pass only a few thousand arguments at once.
 local function add_all(key, flat)
+  if #flat <= 4000 and flat[1] then return redis.call('ZADD', key, unpack(flat)) end
   for i = 1, #flat, 4000 do redis.call('ZADD', key, unpack(flat, i, math.min(i + 3999, #flat))) end
 end
 

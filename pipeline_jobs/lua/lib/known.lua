@@ -7,14 +7,21 @@ local function read_limits(text, limits)
   return limits
 end
 
+-- The texts that were read last, `*` and a tenant's, and what they say: a function knows it from one call to the next, and nobody changes it.
+local LAST_LIMITS = {'-', '-'}
+
 -- A tenant's limits, with the defaults of all tenants (`*`) for those it does not have: numbers, nil where there is no limit.
 local function limits_of(tenant)
   local limits = read_once.limits[tenant]
   if limits then return limits end
   local known = redis.call('HMGET', K.limits(), '*', tenant)
-  limits = {weight = 1}
-  if known[1] then read_limits(known[1], limits) end
-  if known[2] then read_limits(known[2], limits) end
+  local all, own = known[1] or '', known[2] or ''
+  if LAST_LIMITS[1] == all and LAST_LIMITS[2] == own then
+    limits = LAST_LIMITS[3]
+  else
+    limits = read_limits(own, read_limits(all, {weight = 1}))
+    LAST_LIMITS[1], LAST_LIMITS[2], LAST_LIMITS[3] = all, own, limits
+  end
   read_once.limits[tenant] = limits
   return limits
 end

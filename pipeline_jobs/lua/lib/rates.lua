@@ -12,16 +12,18 @@ local function no_token(name, key, rate)
   if have < 1 then return rate > 0 and math.min(math.ceil((1 - have) / rate * 1000), 3600000) or 3600000 end
 end
 
--- Takes this many tokens of each bucket. Returns for each its name, tokens a second, how many are left, ms until it is full.
+-- Takes this many tokens of each bucket. Returns for each its name, tokens a second, how many are left, ms until it is full, as one text: a
+-- list is dear in a reply.
 local function take_tokens(n)
+  if not read_once.buckets[1] then return '' end
   local flat = {}
   for _, bucket in ipairs(read_once.buckets) do
     local key, rate, left = bucket.key, bucket.rate, bucket.have - n
     redis.call('SET', key, left .. ' ' .. int(NOW), 'EX', math.min(math.max(3600, math.ceil(-left / rate) + 60), MONTH))
     flat[#flat + 1] = bucket.name
-    flat[#flat + 1] = tostring(rate)
+    flat[#flat + 1] = rate
     flat[#flat + 1] = int(math.max(0, math.floor(left)))
     flat[#flat + 1] = int(math.min(math.ceil((math.max(1, rate) - left) / rate * 1000), MONTH * 1000))
   end
-  return flat
+  return table.concat(flat, ' ')
 end

@@ -12,10 +12,12 @@ end
 -- whose schedule slot has come (`anyway`), is accepted all the same, without holding the upload: its fetch will report what is wrong.
 local function bad_upload(asked)
   local reply
-  for i, new in ipairs(asked) do
-    local job = new.job
-    job.upload = job.url and string.match(job.url, '^upload://(%x+)$')
-    if job.upload then
+  for i = 1, #asked do
+    local new = asked[i]
+    local job, url = new.job, new.job.url
+    local upload = url and string.match(url, '^upload://(%x+)$')
+    if upload then
+      job.upload = upload
       local known = redis.call('HMGET', K.upload(job.upload), 'tenant_id', 'workspace_id', 'completed_at')
       local why = (known[1] ~= job.tenant_id or known[2] ~= job.workspace_id) and 'unknown' or not known[3] and 'incomplete'
       if why and (new.adopt or new.anyway) then

@@ -23,7 +23,7 @@ if known[1] and known[3] ~= nonce then return {'taken'} end
 if known[1] and by_hand then
   -- As in submit: something for WAITAOF to wait for.
   redis.call('HSET', K.job(job_id), 'nonce', nonce)
-  return {'fired', known[1], known[2], settle_and_admit(), {}}
+  return {'fired', known[1], known[2], settle_and_admit(), ''}
 end
 if known[1] then
   -- The server's clock was set back and the slot came again: it has its job already.
