@@ -223,17 +223,18 @@ class Store(Runs):
 
     # -- from outside
 
-    def cancel(self, job_id: str, whose: Whose = ANYBODYS, *, actor: str | None = None) -> Cancelled:
+    def cancel(self, job_id: str, whose: Whose = ANYBODYS, *, actor: str | None = None, whole: bool = True) -> Cancelled:
         """Ask for a job's end.
 
         :param actor: who asked, for the audit log; None: the caller writes that down.
+        :param whole: the caller needs the record after it.
         :raises UnknownJob: there is none, or it is not theirs.
         """
         call = secrets.randbelow(10**14)
-        done = self.run("cancel_job", id=job_id, call=call, tenant=whose.tenant_id, workspace=whose.workspace_id, actor=actor)
+        done = self.run("cancel_job", id=job_id, call=call, tenant=whose.tenant_id, workspace=whose.workspace_id, actor=actor, whole=whole)
         if done.was == "unknown":
             raise UnknownJob
-        return Cancelled(JobStatus(done.was), Job.from_mapping(mapping(done.record)))
+        return Cancelled(JobStatus(done.was), mapping(done.record))
 
     def change(self, job_id: str, whose: Whose = ANYBODYS, *, priority: int | None = None, run_at: int | None = None) -> bool:
         """Change a waiting job's priority or earliest start (Unix ms; 0: now).

@@ -386,7 +386,7 @@ GUARDS = (
     # -- the audit log
     _lua("lib/audit", "a tenant's rows are its own", "if tenant ~= '*' then", "if false then", AUDIT),
     _lua("lib/audit", "a class of a tenant has its own rows", "K.tenant_audit(class, tenant)", "K.tenant_audit('work', tenant)", AUDIT),
-    _lua("lib/audit", "one order over all streams", "  redis.call('SET', K.audit_last(), id)\n", "", AUDIT),
+    _lua("lib/audit", "one order over all streams", "'MSET', K.audit_last(), id, ", "'MSET', ", AUDIT),
     _lua("lib/audit", "the version before notes no id", "ipairs({K.audit(), K.audit_work()})", "ipairs({})", AUDIT),
     _lua("lib/audit", "a row that no order has", "redis.call('SET', K.audit_unordered(), '1')", "local nobody = 1", AUDIT),
     _lua("lib/audit", "the order has no row that went", "  redis.call('ZREM', K.audit_order(), unpack(places))\n", "", AUDIT),
@@ -521,7 +521,7 @@ GUARDS = (
     _lua("lib/ending", "what parts ran until their job's end", "retire_split(id, job, HISTORY == 1)", "retire_split(id, job)", PARTS_KEPT),
     _lua("lib/parts", "what parts ran is their job's slot time", "if live and HISTORY == 1 then", "if false then", PARTS_KEPT),
     _lua("lib/starting", "a part's wait is no job's", "if not (job.started_at or job.part_of) then", "if not job.started_at then", PARTS),
-    _lua("cancel_job", "whoever means a part means its job", "id = of or id\n", "", PARTS),
+    _lua("cancel_job", "whoever means a part means its job", "id = own\n", "", PARTS),
     _lua(
         "cancel_job",
         "and no other one with its id",
@@ -913,10 +913,10 @@ GUARDS = (
     _lua(
         "lib/ending",
         "an end gives its lease and slot back",
-        "if not release(id, job, to, ended_one_of(share)) then",
-        "if ended_one_of(share) then",
+        "if not release(id, job, to, ended_one_of(job.tenant_id, share)) then",
+        "if ended_one_of(job.tenant_id, share) then",
     ),
-    _lua("lib/ending", "an end leaves the queue", "if job.status == 'queued' then leave_queue(id, job) end", ""),
+    _lua("lib/ending", "an end leaves the queue", "    leave_queue(id, job)\n", ""),
     _lua("lib/queue", "a lease given back is counted down", "    count_run(job.worker, -1)\n", ""),
     _lua("lib/queue", "a stranded lease that ends is counted down", "then redis.call('DECR', K.stranded()) end", "then end"),
     _lua(
@@ -1887,8 +1887,8 @@ GUARDS = (
     _py(
         "operation/erase",
         "no later job of another tenant",
-        "store.cancel(job_id, Whose(tenant_id))",
-        "store.cancel(job_id)",
+        "store.cancel(job_id, Whose(tenant_id), whole=False)",
+        "store.cancel(job_id, whole=False)",
         "tests/integration/test_ids_used_again.py",
     ),
     _lua("delete", "ended jobs only", "if job.status == 'queued' or job.status == 'running' then return 'live' end", ""),

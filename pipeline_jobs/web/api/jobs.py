@@ -6,6 +6,7 @@ from flask import Response
 
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import ANY_ID
+from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.listing import BUDGET
 from pipeline_jobs.states import LIVE
 from pipeline_jobs.web.access.caller import OwnHandle, caller
@@ -122,16 +123,18 @@ def change(path: JobPath, body: ChangeRequest) -> Response:
     },
 )
 def delete(path: JobPath) -> Response:
-    handle = handle_of(path.job_id)
+    job_id, cell = known_id(path.job_id), web().cell
+    # Celery's result of it is made where the record goes: that one may know the job's.
+    handle = OwnHandle(JobHandle(cell.client, cell.say, job_id), caller())
     try:
         done = handle.cancel()
     except UnknownJob:
-        web().cell.gone_jobs.delete(path.job_id, caller().whose)
-        return reply({"job_id": path.job_id, "status": "deleted"})
+        cell.gone_jobs.delete(job_id, caller().whose)
+        return reply({"job_id": job_id, "status": "deleted"})
     if done.was in LIVE:
-        return reply({"job_id": path.job_id, "status": "cancelled"}, 200 if done.job.ended else 202)
-    handle.forget(done.job.order)
-    return reply({"job_id": path.job_id, "status": "deleted"})
+        return reply({"job_id": job_id, "status": "cancelled"}, 200 if done.ended else 202)
+    handle_of(job_id).forget(done.order)
+    return reply({"job_id": job_id, "status": "deleted"})
 
 
 @routes.get(
