@@ -44,6 +44,7 @@ AUDIT = "tests/integration/test_audit.py"
 WORKER = "tests/unit/web/test_gunicorn_worker.py"
 AUDIT_SCHEDULES = "tests/integration/web/test_schedules.py"
 CLOCK = "tests/integration/test_clock.py"
+CANCELS = "tests/integration/test_commands_of_a_cancel.py"
 TRIPS, OWN = "tests/integration/web/test_round_trips.py", "tests/integration/web/test_auth.py"
 TWICE = "tests/integration/test_sent_twice.py"
 AGAIN = "tests/integration/test_ids_used_again.py"
@@ -286,6 +287,19 @@ GUARDS = (
     _lua("jobs/cancel_job", "another's job is unknown to a cancel", "not job or not is_of(job, tenant, workspace)", "not job", OWN),
     _lua("jobs/change", "another's job is unknown to a change", "not job or not is_of(job, tenant, workspace)", "not job", OWN),
     Guard("a job that waits is looked at in one trip", "pipeline_jobs/jobs/client.py", "if seen in self._waiting:", "if False:", (TRIPS,)),
+    # -- a cancel does what its job needs, and all of that
+    _lua("lib/queue", "who waits to start in time leaves that", "if not job.whole or job.ttl_seconds or", "if not job.whole or", CANCELS),
+    _lua("lib/queue", "only who waits in a lane is nowhere else", "if job.reason ~= 'fair_share' then", "if false then", CANCELS),
+    _lua("lib/fair", "a slot that is free is asked for", "  read_once.freed_slot = true\n", "", CANCELS),
+    _lua("lib/dependents", "a job that came is asked for", "(read_once.entered or read_once.freed_slot)", "read_once.freed_slot", CANCELS),
+    _lua(
+        "lib/audit",
+        "the index follows a trim",
+        "trim_audit(key, class, tenant, rows - most)\n",
+        "trim_audit(key, class, tenant, rows - most) return id\n",
+        CANCELS,
+    ),
+    _lua("lib/audit", "a stream's first row is in the index", "elseif rows > 1 and", "elseif", CANCELS),
     # -- the clock
     _lua("rescue", "leases grow by a gap", "mind_the_gap(before and", "local _ = (before and", CLOCK),
     _lua(
