@@ -31,10 +31,12 @@ from pipeline_jobs.store.readable import known
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal
 from pipeline_jobs.store.runner import Hint as Hint
+from pipeline_jobs.store.runner import drawn_call
 from pipeline_jobs.store.runs import WORKER_LOST, Rescued, Runs, ended, told_of, worker_lost_detail
 from pipeline_jobs.store.runs import Taker as Taker
 from pipeline_jobs.store.runs import Told as Told
 from pipeline_jobs.store.scripts import HintTemplate as HintTemplate
+from pipeline_jobs.store.scripts import contract
 from pipeline_jobs.tenants import ANYBODYS, Whose
 
 EXPIRED = "the job did not start within its start_within_seconds"
@@ -230,22 +232,29 @@ class Store(Runs):
         :param whole: the caller needs the record after it.
         :raises UnknownJob: there is none, or it is not theirs.
         """
-        call = secrets.randbelow(10**14)
-        done = self.run("cancel_job", id=job_id, call=call, tenant=whose.tenant_id, workspace=whose.workspace_id, actor=actor, whole=whole)
+        done = self.run(
+            "cancel_job", id=job_id, call=drawn_call(), tenant=whose.tenant_id, workspace=whose.workspace_id, actor=actor, whole=whole
+        )
         if done.was == "unknown":
             raise UnknownJob
         return Cancelled(JobStatus(done.was), mapping(done.record))
 
-    def change(self, job_id: str, whose: Whose = ANYBODYS, *, priority: int | None = None, run_at: int | None = None) -> bool:
+    def change(
+        self, job_id: str, whose: Whose = ANYBODYS, *, priority: int | None = None, run_at: int | None = None
+    ) -> tuple[Job, Any] | None:
         """Change a waiting job's priority or earliest start (Unix ms; 0: now).
 
-        :return: False: it does not wait any more.
+        :return: the job as it is then, and what the script `queue_position` replies of it; None: it does not wait any more.
         :raises UnknownJob: there is none, or it is not theirs.
         """
-        became = self.run("change", id=job_id, tenant=whose.tenant_id, workspace=whose.workspace_id, priority=priority, start=run_at).became
-        if became == "unknown":
+        reply = self.run(
+            "change", id=job_id, call=drawn_call(), tenant=whose.tenant_id, workspace=whose.workspace_id, priority=priority, start=run_at
+        )
+        if reply.became == "unknown":
             raise UnknownJob
-        return bool(became == "ok")
+        if reply.became != "ok":
+            return None
+        return Job.from_mapping(mapping(reply.record)), contract("queue_position").decode(reply.place)
 
     def set_limits(self, tenant_id: str, limits: Mapping[str, float | int | bool | None]) -> None:
         """Change limits of a tenant (`*`: the defaults of all); None takes one away. They act on the backlog at once."""

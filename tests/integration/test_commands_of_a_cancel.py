@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_a_job_that_waited_for_one_that_is_cancelled_has_the_free_slot(jobs: Cel
 
 
 def test_the_index_of_the_audit_log_has_the_time_of_each_streams_oldest_row(jobs: Cell) -> None:
-    row = {"kind": "work", "tenant": "acme", "actor": "key:1", "action": "job.cancelled", "detail": "{}"}
+    row: dict[str, Any] = {"kind": "work", "tenant": "acme", "actor": "key:1", "action": "job.cancelled", "detail": "{}"}
     first = jobs.store.run("audit", **row, target="0")
     assert jobs.store.members_from(0, "audit_streams") == {"work:acme": int(first.partition("-")[0])}
     jobs.store.run_each("audit", [{**row, "target": f"{number}"} for number in range(1, 2150)])

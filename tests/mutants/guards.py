@@ -385,7 +385,6 @@ GUARDS = (
         for script in (
             "cell/audit",
             "cancel_page",
-            "change",
             "delete",
             "key_erase",
             "requeue",
@@ -396,7 +395,8 @@ GUARDS = (
         )
     ),
     _lua("lib/once", "what was said is kept", "  redis.call('SET', K.said(CALL), cjson.encode(reply), 'EX', SAID)\n", "", TWICE),
-    _py("store/runner", "each call is one of its own", "secrets.randbelow(10**14)", "7", TWICE),
+    _py("store/runner", "each call is one of its own", 'int.from_bytes(os.urandom(6), "big") >> 2', "7", TWICE),
+    _lua("change", "sent again it answers the same", "if before then return changed(cjson.decode(before)) end\n", "", TWICE),
     # -- the audit log
     _lua("lib/audit", "a tenant's rows are its own", "if tenant ~= '*' then", "if false then", AUDIT),
     _lua("lib/audit", "a class of a tenant has its own rows", "K.tenant_audit(class, tenant)", "K.tenant_audit('work', tenant)", AUDIT),
@@ -564,15 +564,15 @@ GUARDS = (
     ),
     _lua("lib/parts", "parts that ended are among those who ran", "  if used > 0 then\n", "  if false then\n", PARTS_SHOWN),
     _py("operation/erase", "an erased tenant is none of those who ran", "        parts_ran.forget(store, tenant_id)\n", "", PARTS),
-    _lua("queue_position", "parts that run do not wait", "if status == 'running' then runs = runs + 1 end", "", PARTS_SHOWN),
+    _lua("lib/places", "parts that run do not wait", "if status == 'running' then runs = runs + 1 end", "", PARTS_SHOWN),
     _lua(
-        "queue_position",
+        "lib/places",
         "why parts wait is asked in their pool",
         "  use_pool(pool_of({pool = pool ~= '' and pool or nil}))\n",
         "",
         PARTS_SHOWN,
     ),
-    _lua("queue_position", "how many parts have ended", "left and int(n - left) or ''", "''", PARTS_SHOWN),
+    _lua("lib/places", "how many parts have ended", "left and int(n - left) or ''", "''", PARTS_SHOWN),
     _py("operation/metrics", "who waits for parts wants no slot", "Reason.SIGNAL, Reason.PARTS}", "Reason.SIGNAL}", PARTS_SHOWN),
     _lua(
         "lib/parts",
@@ -1259,9 +1259,7 @@ GUARDS = (
         "cap - taken - stranded)",
         DEAD,
     ),
-    _lua(
-        "queue_position", "nor are they said to run", "redis.call('ZCARD', K.leases()) - stranded", "redis.call('ZCARD', K.leases())", DEAD
-    ),
+    _lua("lib/places", "nor are they said to run", "redis.call('ZCARD', K.leases()) - stranded", "redis.call('ZCARD', K.leases())", DEAD),
     _lua("announce", "a dead worker's leases end with its node's next one", "  if dead then end_leases_of(dead) end\n", "", DEAD),
     _lua("announce", "only of its own node", "string.sub(other, 1, #node) == node and", "other ~= worker and", DEAD),
     _lua("announce", "only if its announcement lapsed", "not redis.call('ZSCORE', K.workers(), other) then", "other ~= worker then", DEAD),
