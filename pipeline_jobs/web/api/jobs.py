@@ -42,6 +42,15 @@ def handle_of(job_id: str) -> OwnHandle:
     return OwnHandle(cell.results(known_id(job_id)), caller())
 
 
+def own_job(job_id: str) -> OwnHandle:
+    """The same without Celery's result of it, for who asks and cancels: to make that one takes longer than to ask.
+
+    :raises UnknownJob: nothing can have this id.
+    """
+    cell = web().cell
+    return OwnHandle(JobHandle(cell.client, cell.say, known_id(job_id)), caller())
+
+
 def known_id(job_id: str) -> str:
     """:raises UnknownJob: nothing can have this id."""
     if not ANY_ID.fullmatch(job_id):
@@ -123,16 +132,15 @@ def change(path: JobPath, body: ChangeRequest) -> Response:
     },
 )
 def delete(path: JobPath) -> Response:
-    job_id, cell = known_id(path.job_id), web().cell
-    # Celery's result of it is made where the record goes: that one may know the job's.
-    handle = OwnHandle(JobHandle(cell.client, cell.say, job_id), caller())
+    job_id, handle = path.job_id, own_job(path.job_id)
     try:
         done = handle.cancel()
     except UnknownJob:
-        cell.gone_jobs.delete(job_id, caller().whose)
+        web().cell.gone_jobs.delete(job_id, caller().whose)
         return reply({"job_id": job_id, "status": "deleted"})
     if done.was in LIVE:
         return reply({"job_id": job_id, "status": "cancelled"}, 200 if done.ended else 202)
+    # Celery's result may be known to this process, and goes with the record.
     handle_of(job_id).forget(done.order)
     return reply({"job_id": job_id, "status": "deleted"})
 
