@@ -5,11 +5,12 @@
 --@reply became hints record place
 -- became: 'ok' | 'unknown' (or not of this tenant and workspace; '': any) | 'late' (it is dispatched, runs, or has ended: nothing is
 -- changed). record: all of it, as it is then; place: see queue_position. Sent again (the same `call`) it may have started meanwhile, and is 'ok'.
-local job = load(id)
+local job = load_whole(id)
 if not job or not is_of(job, tenant, workspace) then return {'unknown', {}, {}, {}} end
 local function changed(hints)
-  local record = fields_of(K.job(id))
-  return {'ok', hints, flat_of(record), place_of(id, record)}
+  local record, now = redis.call('HGETALL', K.job(id)), {}
+  for i = 1, #record, 2 do now[record[i]] = record[i + 1] end
+  return {'ok', hints, record, place_of(id, now)}
 end
 local before = found_before(call)
 if before then return changed(cjson.decode(before)) end
@@ -31,7 +32,7 @@ local function tell(was, later)
 end
 if job.reason == 'dependency' or job.reason == 'signal' or job.reason == 'parts' then
   -- The job stays where it is; these fields count when what it waits for lets it go.
-  tell(tonumber(redis.call('HGET', K.job(id), 'run_at') or '0'), tonumber(start) or 0)
+  tell(tonumber(job.run_at or '0'), tonumber(start) or 0)
   if priority ~= '' then redis.call('HSET', K.job(id), 'priority', priority) end
   if start ~= '' then redis.call('HSET', K.job(id), 'run_at', int(tonumber(start))) end
   return admitted()
