@@ -11,10 +11,11 @@ import click
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import ask, dry_run_option, json_option, note, print_json, say, user, with_cell, yes_option
 from pipeline_jobs.cli.job_commands import check_one_or_many, filters
-from pipeline_jobs.exceptions import StoreUnavailable, TryLater
+from pipeline_jobs.exceptions import StoreUnavailable, TryLater, UnknownJob
 from pipeline_jobs.jobs.bulk_ended import STATUSES, BulkAction, NotDone, each_ended
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.runlog.lines import harmless
+from pipeline_jobs.tenants import Whose
 
 #: What is said of a count that has ended before all jobs were looked at.
 _MORE = "There may be more: a count ends after some thousand jobs. With narrower filters it reaches all."
@@ -53,16 +54,26 @@ def retry_job(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, ye
 @of_many
 @with_cell
 def delete_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Delete a job that has ended, with its files; or all ended jobs that match the filters, those of the history too."""
+    """Delete a job that has ended, with its files; or all ended jobs that match the filters. Of both also what only the history has."""
     check_one_or_many(job_id, query)
     if job_id is None:
         _each(cell, BulkAction.DELETE, query, dry_run, yes, as_json)
         return
-    job = cell.client.get(job_id)
+    tenant_id, delete = _one(cell, job_id)
     if not dry_run:
-        cell.client.delete(job_id, job.order)
-        note(cell, "job.deleted", job_id, tenant_id=job.tenant_id)
+        delete()
+        note(cell, "job.deleted", job_id, tenant_id=tenant_id)
     say(as_json, {"job_id": job_id, "deleted": not dry_run, "dry_run": dry_run}, f"{job_id} {'would be' if dry_run else 'is'} deleted.")
+
+
+def _one(cell: Cell, job_id: str) -> tuple[str, Callable[[], None]]:
+    """Whose a job is, and what deletes it. :raises UnknownJob: there is nothing of it, in the history neither."""
+    try:
+        job = cell.client.get(job_id)
+    except UnknownJob:
+        tenant_id = cell.gone_jobs.tenant_of(job_id)
+        return tenant_id, lambda: cell.gone_jobs.delete(job_id, Whose(tenant_id))
+    return job.tenant_id, lambda: cell.client.delete(job_id, job.order)
 
 
 def _each(cell: Cell, action: BulkAction, query: JobQuery, dry_run: bool, yes: bool, as_json: bool) -> None:

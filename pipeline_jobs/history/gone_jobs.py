@@ -34,6 +34,14 @@ class GoneJobs:
         """A page of all jobs, those with a record among them (`History.page`)."""
         return listing.page(self._store, query) if self._history is None else self._history.page(query)
 
+    def tenant_of(self, job_id: str) -> str:
+        """The tenant of the job that had this id. :raises UnknownJob: there is nothing of it."""
+        with suppress(UnknownJob):
+            return self._kept.get(job_id).tenant_id
+        if self._history is None:
+            raise UnknownJob
+        return self._history.get(job_id).tenant_id
+
     def delete(self, job_id: str, whose: Whose) -> None:
         """Delete what there is of this id. :raises UnknownJob: nothing, or it is not theirs."""
         found = self._drop_folder(job_id, whose)

@@ -17,7 +17,7 @@ from pipeline_jobs.jobs.listing import JobQuery, page
 from pipeline_jobs.jobs.outputs import of_stages, written
 from pipeline_jobs.jobs.outputs import read as outputs_of
 from pipeline_jobs.jobs.pool_gate import PoolGate
-from pipeline_jobs.jobs.queue_position import queue_position, with_queue_position
+from pipeline_jobs.jobs.queue_position import queue_position, told, with_queue_position
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
@@ -281,10 +281,12 @@ class Client:
         if priority is not None and not PRIORITY_MIN <= priority <= PRIORITY_MAX:
             raise InvalidInput(f"priority must be {PRIORITY_MIN}..{PRIORITY_MAX}", field="priority")
         _check_run_at(run_at)
-        if not self.store.change(job_id, whose, priority=priority, run_at=run_at):
+        changed = self.store.change(job_id, whose, priority=priority, run_at=run_at)
+        if changed is None:
             raise JobNotWaiting
         self._waiting.add((whose, job_id))
-        return self.describe(job_id, whose)
+        job, queue = changed[0], told(changed[1])
+        return job.evolve(queue=queue, reason=queue["reason"]) if queue else job
 
     def limits(self, tenant_id: str) -> TenantLimits:
         """A tenant's own limits (`*`: the defaults of all)."""

@@ -32,16 +32,17 @@ class JobHandle:
 
         :raises UnknownJob:
         """
-        return self.cancel(ANYBODYS).job
+        return self.cancel(ANYBODYS, whole=True).job
 
-    def cancel(self, whose: Whose, *, actor: str | None = None) -> Cancelled:
+    def cancel(self, whose: Whose, *, actor: str | None = None, whole: bool = False) -> Cancelled:
         """`revoke`, of a job of theirs, and what the job was before.
 
-        :param actor: who asked, for the audit log (`Store.cancel`). :raises UnknownJob: there is none, or it is not theirs.
+        :param actor: who asked, for the audit log (`Store.cancel`). :param whole: the caller needs the record after it.
+        :raises UnknownJob: there is none, or it is not theirs.
         """
-        done = self.client.store.cancel(self.job_id, whose, actor=actor)
-        if done.was is JobStatus.QUEUED and done.job.status is JobStatus.CANCELLED:
-            self.say(Moved(self.job_id, "cancelled", job=done.job))
+        done = self.client.store.cancel(self.job_id, whose, actor=actor, whole=whole)
+        if done.was is JobStatus.QUEUED and done.status is JobStatus.CANCELLED:
+            self.say(Moved(self.job_id, "cancelled", job=done))
         return done
 
     def forget(self, order: int | None = None) -> None:

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from pipeline_jobs.job import Job
+
+class Whose(Protocol):
+    """Of a job, or of what a cancel replied of one."""
+
+    @property
+    def tenant_id(self) -> str: ...
+
+    @property
+    def workspace_id(self) -> str: ...
+
+    @property
+    def pipeline(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +29,8 @@ class Moved:
     became: str
     #: It was running.
     ran: bool = False
-    #: Its record, where the watchers may not have heard of the job yet.
-    job: Job | None = None
+    #: Whose it is, where the watchers may not have heard of the job yet.
+    job: Whose | None = None
 
 
 #: Is told of each.

@@ -15,21 +15,22 @@ from pipeline_jobs.tenants import Whose
 def queue_position(store: Store, job_id: str) -> dict[str, Any] | None:
     """`{position, reason, limit, current, eta_seconds}` of a queued job, `pool` if it waits in another one than `default`, `parts` if it
     waits for those; None: the job does not wait."""
-    return _shown(store.run("queue_position", id=job_id))
+    return told(store.run("queue_position", id=job_id))
 
 
 def queue_positions(store: Store, job_ids: Sequence[str]) -> list[dict[str, Any] | None]:
     """The positions of several, in one round trip."""
-    return [_shown(found) for found in store.run_each("queue_position", [{"id": job_id} for job_id in job_ids])]
+    return [told(found) for found in store.run_each("queue_position", [{"id": job_id} for job_id in job_ids])]
 
 
 def with_queue_position(store: Store, job_id: str, whose: Whose) -> tuple[Job, dict[str, Any] | None]:
     """The job and its position, in one round trip. :raises UnknownJob:"""
     job, found = store.get_and_ask(job_id, whose, "queue_position")
-    return job, _shown(found)
+    return job, told(found)
 
 
-def _shown(found: Any) -> dict[str, Any] | None:
+def told(found: Any) -> dict[str, Any] | None:
+    """What the script replies, as `queue_position` gives it."""
     if found is None:
         return None
     return {

@@ -128,7 +128,7 @@ def _erase_jobs(store: Store, tenant_id: str, history: History | None) -> tuple[
         while some := list(islice(walked, TOGETHER)):
             for job_id in some:
                 with suppress(UnknownJob):
-                    store.cancel(job_id, Whose(tenant_id))
+                    store.cancel(job_id, Whose(tenant_id), whole=False)
             # An id may be another tenant's by now.
             found = zip(some, store.fields_of_each(("order", "tenant_id"), "job", some), strict=True)
             theirs = [(job_id, int(order)) for job_id, (order, whose) in found if order and whose == tenant_id]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +40,14 @@ class Hint:
     worker_class: str = ""
 
 
+def drawn_call() -> int:
+    """A number for one call of a script: no two of these days are the same. Of 14 digits, as many as Lua has of a number that it writes.
+
+    Not of this process's own generator: a forked child would draw what its siblings draw.
+    """
+    return int.from_bytes(os.urandom(6), "big") >> 2
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     """What each call of a script needs."""
@@ -50,8 +58,8 @@ class _Call:
     settings: tuple[str, ...]
 
     def encoded(self, arguments: dict[str, Any]) -> list[Any]:
-        drawn = (*self.settings, secrets.randbelow(10**14)) if "once" in self.contract.groups else self.settings
-        return self.contract.encode(arguments, drawn)
+        drawn = (drawn_call(),) if "once" in self.contract.groups else ()
+        return self.contract.encode(arguments, (*self.settings, *drawn))
 
 
 class Runner(Reader):

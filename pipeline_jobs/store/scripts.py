@@ -33,7 +33,7 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
     "base", "memory", "outputs", "reuse", "uploads", "folders", "outbox", "events", "telling", "logs", "pages", "batches",
-    "indexes", "known", "classes", "reserve", "fair", "reasons", "rates", "pace", "dependencies", "hints", "signals", "queue",
+    "indexes", "known", "classes", "reserve", "fair", "reasons", "places", "rates", "pace", "dependencies", "hints", "signals", "queue",
     "starting", "usage", "parts", "ending", "cancel", "requeueing", "history", "apart", "worker_lost", "waking", "dispatch",
     "dependents", "submit_limits", "idempotency", "accept", "schedules", "audit", "once", "clock",
 )  # fmt: skip

@@ -20,7 +20,7 @@ from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.pipelines import ANY, NO_CLASS, WorkerClass
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.cancelled import Cancelled
+from pipeline_jobs.store.asked import Asked
 from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these three
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import ms
@@ -31,7 +31,7 @@ from pipeline_jobs.store.readable import known
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal
 from pipeline_jobs.store.runner import Hint as Hint
-from pipeline_jobs.store.runs import WORKER_LOST, Rescued, Runs, ended, told_of, worker_lost_detail
+from pipeline_jobs.store.runs import WORKER_LOST, Rescued, ended, told_of, worker_lost_detail
 from pipeline_jobs.store.runs import Taker as Taker
 from pipeline_jobs.store.runs import Told as Told
 from pipeline_jobs.store.scripts import HintTemplate as HintTemplate
@@ -47,7 +47,7 @@ class ClaimRefused:
     why: str
 
 
-class Store(Runs):
+class Store(Asked):
     """The records of all jobs of a cell."""
 
     def __init__(
@@ -223,29 +223,6 @@ class Store(Runs):
 
     # -- from outside
 
-    def cancel(self, job_id: str, whose: Whose = ANYBODYS, *, actor: str | None = None) -> Cancelled:
-        """Ask for a job's end.
-
-        :param actor: who asked, for the audit log; None: the caller writes that down.
-        :raises UnknownJob: there is none, or it is not theirs.
-        """
-        call = secrets.randbelow(10**14)
-        done = self.run("cancel_job", id=job_id, call=call, tenant=whose.tenant_id, workspace=whose.workspace_id, actor=actor)
-        if done.was == "unknown":
-            raise UnknownJob
-        return Cancelled(JobStatus(done.was), Job.from_mapping(mapping(done.record)))
-
-    def change(self, job_id: str, whose: Whose = ANYBODYS, *, priority: int | None = None, run_at: int | None = None) -> bool:
-        """Change a waiting job's priority or earliest start (Unix ms; 0: now).
-
-        :return: False: it does not wait any more.
-        :raises UnknownJob: there is none, or it is not theirs.
-        """
-        became = self.run("change", id=job_id, tenant=whose.tenant_id, workspace=whose.workspace_id, priority=priority, start=run_at).became
-        if became == "unknown":
-            raise UnknownJob
-        return bool(became == "ok")
-
     def set_limits(self, tenant_id: str, limits: Mapping[str, float | int | bool | None]) -> None:
         """Change limits of a tenant (`*`: the defaults of all); None takes one away. They act on the backlog at once."""
         self.run("set_limits", tenant=tenant_id, changes={name: "" if value is None else float(value) for name, value in limits.items()})
@@ -269,17 +246,6 @@ class Store(Runs):
         """
         before = self.run("set_max_concurrent_jobs", most=cap, pool=pool).before
         return int(before) if before else None
-
-    def delete(self, job_id: str, order: int | None = None) -> bool:
-        """Remove an ended job.
-
-        :param order: `Job.order` of the one that was looked at: a later job with this id is not removed.
-        :return: False if it has not ended. :raises UnknownJob:
-        """
-        reply = self.run("delete", id=job_id, order=order)
-        if reply == "unknown":
-            raise UnknownJob
-        return bool(reply == "deleted")
 
     # -- duties
 

@@ -202,7 +202,7 @@ class JobBackend(ChordJoin):
 
     def _cancel(self, job_id: str) -> None:
         try:
-            self._cell.store.cancel(job_id)
+            self._cell.store.cancel(job_id, whole=False)
         except UnknownJob:
             # Revoking what does not exist must not make it exist.
             pass

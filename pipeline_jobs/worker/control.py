@@ -42,7 +42,7 @@ class JobControl(Control):
             cell: Cell = self.app.cell
             for task_id in maybe_list(arguments.get("task_id")) or ():
                 if cell.client.is_job(task_id) and (done := _cancel(cell, task_id)) and done.was in LIVE:
-                    tenant = done.job.tenant_id
+                    tenant = done.tenant_id
                     audit.record(cell.store, None, "job.cancelled", task_id, {"tenant_id": tenant, "command": command}, tenant_id=tenant)
         if command == "tenant_limits" and arguments:
             set_limits(self.app.cell, arguments["tenant"], arguments["limits"])

@@ -70,9 +70,9 @@ class JobResult(AsyncResult):
             super().revoke(connection=connection, terminate=True, signal=signal, wait=wait, timeout=timeout)
         return job
 
-    def cancel(self, whose: Whose, *, actor: str | None = None) -> Cancelled:
+    def cancel(self, whose: Whose, *, actor: str | None = None, whole: bool = False) -> Cancelled:
         """Cancel a job of theirs (`revoke`), and say what it was before (`JobHandle.cancel`)."""
-        return JobHandle(self._cell.client, self._cell.say, self.id).cancel(whose, actor=actor)
+        return JobHandle(self._cell.client, self._cell.say, self.id).cancel(whose, actor=actor, whole=whole)
 
     def forget(self, order: int | None = None) -> None:
         """As Celery's. :param order: `Job.order` of the job that was looked at: a later one with this id is not removed."""

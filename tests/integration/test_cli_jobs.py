@@ -285,6 +285,13 @@ def test_the_history_is_shown_listed_and_moved(jobs: Cell, tmp_path: Path) -> No
     assert [one["job_id"] for one in json.loads(run("history", "list", "--tenant", "acme", "--json").output)] == [job.job_id]
     assert run("history", "list", "--tenant", "other", "--json").output == "[]\n"
     assert run("history", "show", "job_1_00000000").exit_code == 1
+    # What only the history has is deleted as any other.
+    assert run("delete", job.job_id, "--dry-run").output == f"{job.job_id} would be deleted.\n"
+    assert run("history", "show", job.job_id).exit_code == 0
+    assert run("delete", job.job_id).output == f"{job.job_id} is deleted.\n"
+    assert run("history", "show", job.job_id).exit_code == 1
+    assert [(row.action, row.target) for row in audit.page_of(cell.store, "acme").items] == [("job.deleted", job.job_id)]
+    assert run("delete", job.job_id).exit_code == 1
     cell.close()
 
 

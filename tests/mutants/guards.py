@@ -44,6 +44,7 @@ AUDIT = "tests/integration/test_audit.py"
 WORKER = "tests/unit/web/test_gunicorn_worker.py"
 AUDIT_SCHEDULES = "tests/integration/web/test_schedules.py"
 CLOCK = "tests/integration/test_clock.py"
+CANCELS = "tests/integration/test_commands_of_a_cancel.py"
 TRIPS, OWN = "tests/integration/web/test_round_trips.py", "tests/integration/web/test_auth.py"
 TWICE = "tests/integration/test_sent_twice.py"
 AGAIN = "tests/integration/test_ids_used_again.py"
@@ -286,6 +287,19 @@ GUARDS = (
     _lua("jobs/cancel_job", "another's job is unknown to a cancel", "not job or not is_of(job, tenant, workspace)", "not job", OWN),
     _lua("jobs/change", "another's job is unknown to a change", "not job or not is_of(job, tenant, workspace)", "not job", OWN),
     Guard("a job that waits is looked at in one trip", "pipeline_jobs/jobs/client.py", "if seen in self._waiting:", "if False:", (TRIPS,)),
+    # -- a cancel does what its job needs, and all of that
+    _lua("lib/queue", "who waits to start in time leaves that", "if not job.whole or job.ttl_seconds or", "if not job.whole or", CANCELS),
+    _lua("lib/queue", "only who waits in a lane is nowhere else", "if job.reason ~= 'fair_share' then", "if false then", CANCELS),
+    _lua("lib/fair", "a slot that is free is asked for", "  read_once.freed_slot = true\n", "", CANCELS),
+    _lua("lib/dependents", "a job that came is asked for", "(read_once.entered or read_once.freed_slot)", "read_once.freed_slot", CANCELS),
+    _lua(
+        "lib/audit",
+        "the index follows a trim",
+        "trim_audit(key, class, tenant, rows - most)\n",
+        "trim_audit(key, class, tenant, rows - most) return id\n",
+        CANCELS,
+    ),
+    _lua("lib/audit", "a stream's first row is in the index", "elseif rows > 1 and", "elseif", CANCELS),
     # -- the clock
     _lua("rescue", "leases grow by a gap", "mind_the_gap(before and", "local _ = (before and", CLOCK),
     _lua(
@@ -371,7 +385,6 @@ GUARDS = (
         for script in (
             "cell/audit",
             "cancel_page",
-            "change",
             "delete",
             "key_erase",
             "requeue",
@@ -382,11 +395,12 @@ GUARDS = (
         )
     ),
     _lua("lib/once", "what was said is kept", "  redis.call('SET', K.said(CALL), cjson.encode(reply), 'EX', SAID)\n", "", TWICE),
-    _py("store/runner", "each call is one of its own", "secrets.randbelow(10**14)", "7", TWICE),
+    _py("store/runner", "each call is one of its own", 'int.from_bytes(os.urandom(6), "big") >> 2', "7", TWICE),
+    _lua("change", "sent again it answers the same", "if before then return changed(cjson.decode(before)) end\n", "", TWICE),
     # -- the audit log
     _lua("lib/audit", "a tenant's rows are its own", "if tenant ~= '*' then", "if false then", AUDIT),
     _lua("lib/audit", "a class of a tenant has its own rows", "K.tenant_audit(class, tenant)", "K.tenant_audit('work', tenant)", AUDIT),
-    _lua("lib/audit", "one order over all streams", "  redis.call('SET', K.audit_last(), id)\n", "", AUDIT),
+    _lua("lib/audit", "one order over all streams", "'MSET', K.audit_last(), id, ", "'MSET', ", AUDIT),
     _lua("lib/audit", "the version before notes no id", "ipairs({K.audit(), K.audit_work()})", "ipairs({})", AUDIT),
     _lua("lib/audit", "a row that no order has", "redis.call('SET', K.audit_unordered(), '1')", "local nobody = 1", AUDIT),
     _lua("lib/audit", "the order has no row that went", "  redis.call('ZREM', K.audit_order(), unpack(places))\n", "", AUDIT),
@@ -521,7 +535,7 @@ GUARDS = (
     _lua("lib/ending", "what parts ran until their job's end", "retire_split(id, job, HISTORY == 1)", "retire_split(id, job)", PARTS_KEPT),
     _lua("lib/parts", "what parts ran is their job's slot time", "if live and HISTORY == 1 then", "if false then", PARTS_KEPT),
     _lua("lib/starting", "a part's wait is no job's", "if not (job.started_at or job.part_of) then", "if not job.started_at then", PARTS),
-    _lua("cancel_job", "whoever means a part means its job", "id = of or id\n", "", PARTS),
+    _lua("cancel_job", "whoever means a part means its job", "id = own\n", "", PARTS),
     _lua(
         "cancel_job",
         "and no other one with its id",
@@ -550,15 +564,15 @@ GUARDS = (
     ),
     _lua("lib/parts", "parts that ended are among those who ran", "  if used > 0 then\n", "  if false then\n", PARTS_SHOWN),
     _py("operation/erase", "an erased tenant is none of those who ran", "        parts_ran.forget(store, tenant_id)\n", "", PARTS),
-    _lua("queue_position", "parts that run do not wait", "if status == 'running' then runs = runs + 1 end", "", PARTS_SHOWN),
+    _lua("lib/places", "parts that run do not wait", "if status == 'running' then runs = runs + 1 end", "", PARTS_SHOWN),
     _lua(
-        "queue_position",
+        "lib/places",
         "why parts wait is asked in their pool",
         "  use_pool(pool_of({pool = pool ~= '' and pool or nil}))\n",
         "",
         PARTS_SHOWN,
     ),
-    _lua("queue_position", "how many parts have ended", "left and int(n - left) or ''", "''", PARTS_SHOWN),
+    _lua("lib/places", "how many parts have ended", "left and int(n - left) or ''", "''", PARTS_SHOWN),
     _py("operation/metrics", "who waits for parts wants no slot", "Reason.SIGNAL, Reason.PARTS}", "Reason.SIGNAL}", PARTS_SHOWN),
     _lua(
         "lib/parts",
@@ -913,10 +927,10 @@ GUARDS = (
     _lua(
         "lib/ending",
         "an end gives its lease and slot back",
-        "if not release(id, job, to, ended_one_of(share)) then",
-        "if ended_one_of(share) then",
+        "if not release(id, job, to, ended_one_of(job.tenant_id, share)) then",
+        "if ended_one_of(job.tenant_id, share) then",
     ),
-    _lua("lib/ending", "an end leaves the queue", "if job.status == 'queued' then leave_queue(id, job) end", ""),
+    _lua("lib/ending", "an end leaves the queue", "    leave_queue(id, job)\n", ""),
     _lua("lib/queue", "a lease given back is counted down", "    count_run(job.worker, -1)\n", ""),
     _lua("lib/queue", "a stranded lease that ends is counted down", "then redis.call('DECR', K.stranded()) end", "then end"),
     _lua(
@@ -1245,9 +1259,7 @@ GUARDS = (
         "cap - taken - stranded)",
         DEAD,
     ),
-    _lua(
-        "queue_position", "nor are they said to run", "redis.call('ZCARD', K.leases()) - stranded", "redis.call('ZCARD', K.leases())", DEAD
-    ),
+    _lua("lib/places", "nor are they said to run", "redis.call('ZCARD', K.leases()) - stranded", "redis.call('ZCARD', K.leases())", DEAD),
     _lua("announce", "a dead worker's leases end with its node's next one", "  if dead then end_leases_of(dead) end\n", "", DEAD),
     _lua("announce", "only of its own node", "string.sub(other, 1, #node) == node and", "other ~= worker and", DEAD),
     _lua("announce", "only if its announcement lapsed", "not redis.call('ZSCORE', K.workers(), other) then", "other ~= worker then", DEAD),
@@ -1892,8 +1904,8 @@ GUARDS = (
     _py(
         "operation/erase",
         "no later job of another tenant",
-        "store.cancel(job_id, Whose(tenant_id))",
-        "store.cancel(job_id)",
+        "store.cancel(job_id, Whose(tenant_id), whole=False)",
+        "store.cancel(job_id, whole=False)",
         "tests/integration/test_ids_used_again.py",
     ),
     _lua("delete", "ended jobs only", "if job.status == 'queued' or job.status == 'running' then return 'live' end", ""),

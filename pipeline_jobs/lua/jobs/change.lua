@@ -1,14 +1,26 @@
 #!lua
 -- Change the priority or the earliest start (Unix ms; 0: now) of a job that waits.
---@args id tenant? workspace? priority:digits? start:digits?
+--@args id call:digits tenant? workspace? priority:digits? start:digits?
 --@settings events admits
---@once
---@reply became hints
+--@reply became hints record place
 -- became: 'ok' | 'unknown' (or not of this tenant and workspace; '': any) | 'late' (it is dispatched, runs, or has ended: nothing is
--- changed).
-local job = load(id)
-if not job or not is_of(job, tenant, workspace) then return {'unknown', {}} end
-if job.status ~= 'queued' or job.reason == 'dispatched' then return {'late', {}} end
+-- changed). record: all of it, as it is then; place: see queue_position. Sent again (the same `call`) it may have started meanwhile, and is 'ok'.
+local job = load_whole(id)
+if not job or not is_of(job, tenant, workspace) then return {'unknown', {}, {}, {}} end
+local function changed(hints)
+  local record, now = redis.call('HGETALL', K.job(id)), {}
+  for i = 1, #record, 2 do now[record[i]] = record[i + 1] end
+  return {'ok', hints, record, place_of(id, now)}
+end
+local before = found_before(call)
+if before then return changed(cjson.decode(before)) end
+if job.status ~= 'queued' or job.reason == 'dispatched' then return {'late', {}, {}, {}} end
+local function admitted()
+  -- A job of a lane that has others changes nobody's turn but theirs.
+  local hints = (read_once.entered or job.crashes) and admit() or {}
+  keep_found(call, cjson.encode(hints))
+  return changed(hints)
+end
 local delayed = redis.call('ZSCORE', K.delayed(), id)
 local old_priority = tonumber(job.priority or '0')
 -- Its earliest start before and now; 0: none. A call that changes nothing (it was sent again) writes no event.
@@ -20,10 +32,10 @@ local function tell(was, later)
 end
 if job.reason == 'dependency' or job.reason == 'signal' or job.reason == 'parts' then
   -- The job stays where it is; these fields count when what it waits for lets it go.
-  tell(tonumber(redis.call('HGET', K.job(id), 'run_at') or '0'), tonumber(start) or 0)
+  tell(tonumber(job.run_at or '0'), tonumber(start) or 0)
   if priority ~= '' then redis.call('HSET', K.job(id), 'priority', priority) end
   if start ~= '' then redis.call('HSET', K.job(id), 'run_at', int(tonumber(start))) end
-  return {'ok', admit()}
+  return admitted()
 end
 local was = tonumber(delayed or '0')
 if delayed then redis.call('ZREM', K.delayed(), id) else take_ready(id, job) end
@@ -46,4 +58,4 @@ else
   make_ready(id, job)
   tell(was, 0)
 end
-return {'ok', admit()}
+return admitted()

@@ -16,7 +16,7 @@ local function audit_stream(class, tenant)
 end
 
 -- The id of the newest row of all; `0-0`: there has been none. A process of the version before last writes the installation's streams
--- without noting the id.
+-- without noting the id: whoever writes there, or reads, looks for that.
 local function last_audit_id()
   local last, last_ms, last_n = '0-0', 0, 0
   local ids = {redis.call('GET', K.audit_last()) or nil}
@@ -45,13 +45,10 @@ local function audit_place(id, class, tenant)
   return string.format('%015d-%015d:%s:%s', ms, n, class, tenant)
 end
 
--- Removes the oldest rows of a stream that are more than it keeps. By their ids: as the server trims, nobody is told which they were.
-local function trim_audit(class, tenant)
-  local key, most = audit_stream(class, tenant)
-  local over = math.min(redis.call('XLEN', key) - most, 2 * AUDIT_BLOCK)
-  if over < AUDIT_BLOCK then return end
+-- Removes this many of the oldest rows of a stream. By their ids: as the server trims, nobody is told which they were.
+local function trim_audit(key, class, tenant, over)
   local ids, places = {}, {}
-  for _, row in ipairs(redis.call('XRANGE', key, '-', '+', 'COUNT', over)) do
+  for _, row in ipairs(redis.call('XRANGE', key, '-', '+', 'COUNT', math.min(over, 2 * AUDIT_BLOCK))) do
     table.insert(ids, row[1])
     table.insert(places, audit_place(row[1], class, tenant))
   end
@@ -68,16 +65,19 @@ local function index_audit(class, tenant)
 end
 
 local function record_audit(class, tenant, actor, action, target, detail)
-  local last = last_audit_id()
+  local noted = redis.call('MGET', K.audit_last(), K.audit_ordered())
+  local last = tenant ~= '*' and noted[1] or last_audit_id()
   local id = next_audit_id(last)
   -- A process of the version before wrote the last one, and not in `audit_order`.
-  if (redis.call('GET', K.audit_ordered()) or '0-0') ~= last then redis.call('SET', K.audit_unordered(), '1') end
-  redis.call('SET', K.audit_last(), id)
-  redis.call('SET', K.audit_ordered(), id)
-  local key = audit_stream(class, tenant)
+  if (noted[2] or '0-0') ~= last then redis.call('SET', K.audit_unordered(), '1') end
+  redis.call('MSET', K.audit_last(), id, K.audit_ordered(), id)
+  local key, most = audit_stream(class, tenant)
   redis.call('XADD', key, id, 'actor', actor, 'action', action, 'target', target, 'detail', detail)
   redis.call('ZADD', K.audit_order(), 0, audit_place(id, class, tenant))
-  trim_audit(class, tenant)
+  -- Only with the first row, and where rows go, another one is the oldest. (The installation may have rows of a version without the index.)
+  local rows = redis.call('XLEN', key)
+  if rows - most >= AUDIT_BLOCK then trim_audit(key, class, tenant, rows - most)
+  elseif rows > 1 and tenant ~= '*' then return id end
   index_audit(class, tenant)
   return id
 end

@@ -75,6 +75,12 @@ local function settle_and_admit(take)
   return admit(take)
 end
 
+-- The same where the jobs may have had no slots: if no slot is free now and nobody came, the admission before has left nothing to be done.
+local function settle_and_admit_after()
+  settle()
+  return (read_once.entered or read_once.freed_slot) and admit() or {}
+end
+
 -- The same for maintenance duties, which also continue with what was left.
 local function settle_kept_and_admit()
   index_tags()

@@ -24,9 +24,13 @@ local function end_job(id, job, to, extra, meta)
   if job.part_of then return end_part(id, job, to, extra[4]) end
   local expires = NOW + TTL_MS
   spend(45)
-  if job.status == 'queued' then leave_queue(id, job) end
-  local share = common_of(job.tenant_id, job.workspace_id, job.pipeline)
-  if not release(id, job, to, ended_one_of(share)) then redis.call('HSET', K.share(job.tenant_id), 'rate', share.rate, 'rate_at', int(share.rate_at)) end
+  if job.status == 'queued' then
+    leave_queue(id, job)
+    redis.call('HSET', K.share(job.tenant_id), ended_one_of(job.tenant_id, POOL == '' and here.shares and here.shares[job.tenant_id]))
+  else
+    local share = common_of(job.tenant_id, job.workspace_id, job.pipeline)
+    if not release(id, job, to, ended_one_of(job.tenant_id, share)) then redis.call('HSET', K.share(job.tenant_id), 'rate', share.rate, 'rate_at', int(share.rate_at)) end
+  end
   local used = used_ms(job)
   if job.status == 'running' then observe('duration', job, used + (job.segments_ms or 0)) end
   record_usage(job, to, used)
@@ -36,9 +40,13 @@ local function end_job(id, job, to, extra, meta)
   -- A short result is part of the record's charge.
   local bytes = bytes_of(0, extra)
   if bytes > 200 then job.store_bytes = owe(job.tenant_id, bytes, id) end
-  -- Fields that only a live job needs do not stay in memory until the purge.
-  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'segments_ms', 'run_until', HISTORY == 0 and 'ran_ms' or 'class', 'class',
-    'apart_ms', 'beside', 'suspected', 'hop_stage', 'lost_runs', 'renewed_at')
+  -- Fields that only a live job needs do not stay in memory until the purge. One that was never dispatched has few of them.
+  if job.fence then
+    redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'segments_ms', 'run_until', HISTORY == 0 and 'ran_ms' or 'class', 'class',
+      'apart_ms', 'beside', 'suspected', 'hop_stage', 'lost_runs', 'renewed_at')
+  else
+    redis.call('HDEL', K.job(id), 'reason', 'celery')
+  end
   if HISTORY == 1 and job.tenant_id ~= CANARY then
     -- The earlier runs' time stays for the history (`ran_ms`), and the last one's comes to it.
     if used > 0 then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used)) end
@@ -67,6 +75,8 @@ local function end_cancelled(id, job, error, detail)
   if error then
     job.error, job.error_code = error, cjson.decode(detail).code
     extra = {'cancel_requested', '1', 'error', error, 'error_detail', detail}
+  elseif job.cancel_call then
+    extra = {'cancel_requested', '1', 'cancel_call', job.cancel_call}
   end
   end_job(id, job, 'cancelled', extra,
     exception_meta(id, 'REVOKED', 'TaskRevokedError', 'celery.exceptions', error or 'cancelled'))

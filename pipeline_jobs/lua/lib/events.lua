@@ -23,7 +23,7 @@ local function event(id, job, kind, text, why)
     if line[i] ~= '' and line[i] ~= 0 then break end
     line[i] = nil
   end
-  line = cjson.encode(line)
+  line = #line > 2 and cjson.encode(line) or '["' .. kind .. '",' .. int(NOW) .. ']'
   local length = redis.call('RPUSH', K.events(id), line)
   local number = length + tonumber(job.events_cut or '0')
   -- A short log is part of the record's charge; of a long one every eighth line is charged for the eight. At its maximum it grows no more.

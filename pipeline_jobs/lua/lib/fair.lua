@@ -245,6 +245,7 @@ local function slot_freed(id, job, to, ...)
     if job.status == 'running' or job.taken_back then return math.max(LEAST_MS, used_ms(job)) end
     return 0
   end
+  read_once.freed_slot = true
   local used, pipe = worth_ms(), pipe_of(job.pipeline)
   local correction, in_ring = used - tonumber(job.charged or '0')
   -- For time to come at most this much was charged. If it seems to be more, the server's clock was set back, and others would have to

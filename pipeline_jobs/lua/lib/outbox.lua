@@ -191,17 +191,18 @@ end
 -- The end of a job: called by end_job, with the record as it ended and the number of the event in its log. What a run that did not complete
 -- the job has copied goes again; of one that did, what is left to copy (job.copy).
 local function outbox_job(id, job, to, number)
-  local copied = to ~= 'completed' and redis.call('HGET', K.job(id), 'copy_bytes')
+  local copied = to ~= 'completed' and job.fence and redis.call('HGET', K.job(id), 'copy_bytes')
   if copied then
     redis.call('HINCRBY', K.usage(job.tenant_id), 'drive_bytes', -tonumber(copied))
     redis.call('HDEL', K.job(id), 'copy_bytes')
     job.copy = true
   end
+  local event = {type = 'job.' .. to, tenant = job.tenant_id, own = job.webhook, copy = job.copy}
+  if #targets_of(event) == 0 then return end
   -- The log is no part of the record that is copied.
   local bytes = tonumber(job.store_bytes or '0') - 600
   if bytes > 0 then bytes = bytes - (redis.call('HGET', K.job(id), 'log_bytes') or 0) end
-  outbox({
-    type = 'job.' .. to, tenant = job.tenant_id, workspace = job.workspace_id, subject = id, seed = job.order .. '|' .. id,
-    source = K.job(id), bytes = math.max(0, bytes), own = job.webhook, copy = job.copy, fields = {'webhook_seq', int(number)},
-  })
+  event.workspace, event.subject, event.seed, event.source = job.workspace_id, id, job.order .. '|' .. id, K.job(id)
+  event.bytes, event.fields = math.max(0, bytes), {'webhook_seq', int(number)}
+  outbox(event)
 end

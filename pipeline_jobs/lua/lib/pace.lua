@@ -9,10 +9,15 @@ local function pace(rate, at)
   return rate * math.exp(-math.max(0, NOW - at) / PACE_MS)
 end
 
--- One more job of the cell has ended, and of the tenant. Returns the fields of its share that are to be written.
-local function ended_one_of(share)
+-- One more job of the cell has ended, and of the tenant. share: of the tenant, where it is known. Returns the fields of it that are to be
+-- written.
+local function ended_one_of(tenant, share)
   local known = redis.call('HMGET', K.pace(), 'rate', 'rate_at')
   redis.call('HSET', K.pace(), 'rate', pace(tonumber(known[1]) or 0, tonumber(known[2]) or 0) + 1000 / PACE_MS, 'rate_at', int(NOW))
+  if not share then
+    known = redis.call('HMGET', K.share(tenant), 'rate', 'rate_at')
+    share = {rate = tonumber(known[1]) or 0, rate_at = tonumber(known[2]) or 0}
+  end
   share.rate, share.rate_at = pace(share.rate, share.rate_at) + 1000 / PACE_MS, NOW
   return 'rate', share.rate, 'rate_at', int(NOW)
 end

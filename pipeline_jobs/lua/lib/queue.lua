@@ -57,16 +57,21 @@ local function wait_apart(id)
 end
 
 local function leave_queue(id, job)
-  stop_waiting(id, job)
   take_ready(id, job)
-  redis.call('ZREM', K.delayed(), id)
   redis.call('ZREM', K.ready_since(), id)
   if job.crashes then
     local before = use_pool(pool_of(job))
     redis.call('ZREM', K.lost(), id .. ' ' .. job.pipeline)
     use_pool(before)
+    -- Others may go first now.
+    read_once.freed_slot = true
   end
-  job.taken_back = true
-  unhint(id, job)
-  redis.call('ZREM', K.waits(), id)
+  -- A job that waits in its lane is nowhere else.
+  if job.reason ~= 'fair_share' then
+    stop_waiting(id, job)
+    redis.call('ZREM', K.delayed(), id)
+    job.taken_back = true
+    unhint(id, job)
+  end
+  if not job.whole or job.ttl_seconds or job.start_within_seconds then redis.call('ZREM', K.waits(), id) end
 end

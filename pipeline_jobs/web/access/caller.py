@@ -210,11 +210,11 @@ class OwnHandle:
         return self.who.own(self.handle.record(self.who.whose), UnknownJob)
 
     def revoke(self) -> Job:
-        return self.cancel().job
+        return self.cancel(whole=True).job
 
-    def cancel(self) -> Cancelled:
+    def cancel(self, whole: bool = False) -> Cancelled:
         """Of a job that had not ended it is written down who asked for its end."""
-        return self.handle.cancel(self.who.whose, actor=self.who.actor)
+        return self.handle.cancel(self.who.whose, actor=self.who.actor, whole=whole)
 
     def forget(self, order: int) -> None:
         """:param order: of a job of theirs."""

@@ -43,6 +43,8 @@ class RetryRequest(Body):
         :raises InvalidInput: `params` hold a value that no store keeps (names the path); or asterisks that may stand for several values, or
             for one that would be shown now.
         """
+        if not self.params and self.quality is None and not old.secret_params:
+            return {}
         check_json(self.params, "params")
         sent = {**old.params, **self.params}
         before, params = old.asked_again(), sent_back(sent, old.params, old.secret_params)
