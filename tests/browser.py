@@ -18,6 +18,15 @@ expect.set_options(timeout=PATIENCE_MS)
 #: No name leads anywhere. A route of Playwright's around each request would be asked in this process, and turns the cache off: a page would
 #: fetch its styles, scripts and fonts anew each time.
 ALONE = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",)
+#: What the browser does without here: for each visit it made two pages of its own for suggestions below its address bar and, for each page,
+#: a process for the next one: half of all that it cost. It takes the last such list only, so Playwright's own comes first.
+WITHOUT = (
+    "AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades", "HttpsFirstBalancedModeAutoEnable",
+    "LensOverlay", "MediaRouter", "PaintHolding", "ThirdPartyStoragePartitioning", "AvoidCorsURLLoaderRestartOnRedirect",
+    "OptimizationHints", "NetworkTimeServiceQuerying", "AimEnabled", "PreconnectToSearch",
+    "WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup", "SpareRendererForSitePerProcess",
+)  # fmt: skip
+ARGUMENTS = (*ALONE, f"--disable-features={','.join(WITHOUT)}")
 #: Addresses of what a page holds in itself.
 INSIDE = ("data:", "blob:")
 
@@ -67,7 +76,7 @@ def _started() -> Iterator[Browser]:
         pytest.skip("no Chromium was found")
     with sync_playwright() as playwright:
         # Root, in a container: there is no user namespace for its sandbox.
-        browser = playwright.chromium.launch(executable_path=program, args=[*ALONE, *(["--no-sandbox"] if os.geteuid() == 0 else [])])
+        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])])
         try:
             yield browser
         finally:

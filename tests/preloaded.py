@@ -36,9 +36,10 @@ MODULES = (
     "celery.bin.amqp", "celery.bin.base", "celery.bin.beat", "celery.bin.control", "celery.bin.worker", "celery.concurrency.prefork",
     "celery.contrib.migrate", "celery.events.state", "celery.worker.components", "celery.worker.consumer", "click", "click_didyoumean",
     "click_repl", "cronsim", "flask_openapi", "flower.command", "fsspec.implementations.local", "gunicorn.app.wsgiapp",
-    "gunicorn.workers.gthread", "itsdangerous", "kombu.transport.memory", "kombu.transport.redis", "opentelemetry.trace",
-    "prometheus_client.core", "psutil", "pydantic.type_adapter", "pytest", "requests", "rich.progress", "simple_websocket",
-    "ssrfguard.requests", "standardwebhooks", "structlog", "werkzeug.middleware.proxy_fix", "wsgiref.simple_server", "wsproto",
+    "gunicorn.workers.gthread", "itsdangerous", "kombu.transport.memory", "kombu.transport.pyamqp", "kombu.transport.redis",
+    "opentelemetry.trace", "prometheus_client.core", "psutil", "pydantic.type_adapter", "pytest", "requests", "rich.progress",
+    "simple_websocket", "ssrfguard.requests", "standardwebhooks", "structlog", "werkzeug.middleware.proxy_fix", "wsgiref.simple_server",
+    "wsproto",
 )  # fmt: skip
 #: What is ours and imported by them, and what imports that. Not what asks for its settings meanwhile, nor `pipeline_jobs.media.pipeline`,
 #: which registers a pipeline.
@@ -51,8 +52,8 @@ READ_AT_IMPORT = "PIPELINE_FAILPOINTS"
 ROOT = Path(__file__).resolve().parents[1]
 #: How a variable begins by which tests find their processes: it must be seen in /proc.
 SHOWN = "CHAOS_"
-#: Names of variables that nobody reads but our own modules, and pytest.
-OURS = ("PIPELINE_", "ENABLE_PIPELINE_", "PYTEST_", SHOWN)
+#: Names of variables that nobody reads but our own modules, and pytest; the last one also Celery, each time that it asks for its broker.
+OURS = ("PIPELINE_", "ENABLE_PIPELINE_", "PYTEST_", SHOWN, "CELERY_BROKER_URL")
 #: Of our own that every process of the tests has.
 PYTHON = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 #: prctl(2): a signal when the parent ends; orphans below a process become its children.

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pipeline_jobs.failpoints import VARIABLE
+from pipeline_jobs.settings import env_names
 from tests import preloaded
 
 #: `timeit` is a module that runs what it is told.
@@ -57,6 +58,11 @@ def test_a_forked_process_is_as_one_that_is_started(tmp_path: Path) -> None:
     asking = {name for name in ours if asks(name)}
     # What the last two read, `OTEL_...` and `ORT_...`, is what a process is not forked with.
     assert asking == {"pipeline_jobs.failpoints", "pipeline_jobs.tracing.spans", "pipeline_jobs.meaning.embedder"}
+
+
+def test_whatever_settings_a_process_is_given_it_is_forked() -> None:
+    """A name that was none of ours had every process of RabbitMQ's tests, and half of the chaos', import all by itself."""
+    assert [name for name in env_names() if not name.startswith(preloaded.OURS)] == []
 
 
 #: What tells one process from another.
