@@ -113,7 +113,7 @@ HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
 OF_RUN = "tests/unit/test_run.py"
 RUN_LOG, LOGS, WEB_LOGS = "tests/unit/test_run_log.py", "tests/integration/test_job_logs.py", "tests/integration/web/test_job_logs.py"
-CONNECTIONS = "tests/unit/web/test_connections.py"
+CONNECTIONS, EXCHANGE = "tests/unit/web/test_connections.py", "tests/unit/web/test_exchange.py"
 COSTS = "tests/integration/web/test_costs.py"
 TURNS = "tests/unit/web/test_turns.py"
 ACCOUNTS = "tests/unit/web/test_accounts.py"
@@ -3351,9 +3351,9 @@ GUARDS = (
     ),
     _py("web/server/gunicorn_worker", "who waits for a word may send its body", "        conn.invite()\n", "", CONNECTIONS),
     _py(
-        "web/server/client_connection",
+        "web/server/paced_socket",
         "a client is asked for its body once",
-        "if self.is_invited and data == _CONTINUE:",
+        "if self.is_invited and data == CONTINUE:",
         "if False:",
         CONNECTIONS,
     ),
@@ -3456,6 +3456,24 @@ GUARDS = (
         WORKER,
     ),
     _py("web/server/gunicorn_worker", "turns", "if self._at_work[group] >= self", "if 0 > self", CONNECTIONS),
+    _py(
+        "web/server/exchange",
+        "what was made of other fields is no answer",
+        "if fields != known.fields:",
+        "if known.fields is None:",
+        EXCHANGE,
+    ),
+    _py("web/server/exchange", "fields say something else in HTTP/1.0", "(self.version, data)", "(None, data)", EXCHANGE),
+    _py("web/server/exchange", "who may say who its client is", "return self._known.is_trusted", "return True", EXCHANGE),
+    _py("web/server/exchange", "a body that nobody read", "not (body.reader.length or body", "not (body", EXCHANGE),
+    _py("web/server/exchange", "an answer to HEAD has no body", "self._omits_body or not is_whole", "not is_whole", EXCHANGE),
+    _py("web/server/exchange", "an answer is as long as it says", "len(arg) == self.response_length and", "", EXCHANGE),
+    _py("web/server/exchange", "the time passes", "return _date_of(int(", "return _date_of(0 * int(", EXCHANGE),
+    _py(
+        "web/server/client_connection", "another head is of another", "if self._seen != (fields, proxies):", "if not self._seen:", EXCHANGE
+    ),
+    _py("logs", "values that look like others are quoted", "and _TO_QUOTE.isdisjoint(value) else", "else", LOG_LINES),
+    _py("logs", "a shorter way for plain lines only", "if event.keys() & _RENDERED_APART else", "if False else", LOG_LINES),
     _py("web/server/client_connection", "turns by tenant", "return owner or self", "return self", TURNS),
     _py(
         "web/server/accounts",
@@ -3634,7 +3652,7 @@ GUARDS = (
         "if False:",
         CONNECTIONS,
     ),
-    _py("web/server/client_connection", "an answer's budget", "        if self._left <= 0:", "        if False:", CONNECTIONS),
+    _py("web/server/paced_socket", "an answer's budget", "        if self._left <= 0:", "        if False:", CONNECTIONS),
     _py(
         "web/server/client_connection",
         "the whole head is bounded",

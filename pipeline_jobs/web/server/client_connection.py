@@ -1,17 +1,14 @@
-"""A client's connection: its next request's head and small body as they come, and what is sent to it within a budget.
+"""A client's connection: its next request's head and small body as they come.
 
 Written against gunicorn 27, as `gunicorn_worker` is.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import select
 import socket
-import struct
-import time
 from collections.abc import Callable
 from enum import Enum
 from hashlib import sha256
@@ -22,18 +19,15 @@ from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn
 from werkzeug.http import parse_cookie
 
-from pipeline_jobs.settings import load_settings
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.access.throttle import group
 from pipeline_jobs.web.server.accounts import HEAVY, Owners
 from pipeline_jobs.web.server.chunked_body import ChunkedBody
 from pipeline_jobs.web.server.exchange import MOST_REMEMBERED, Parser
+from pipeline_jobs.web.server.paced_socket import CONTINUE, NOW, PacedSocket
 
 #: Most bytes of a request's line and headers together.
 MAX_HEAD = 32_768
-#: So many bytes that went out earn a second of waiting for room: who reads more slowly in the long run loses the connection.
-BYTES_PER_SECOND = 16_384
-
 #: Most bytes of a body that are read at once by the thread that reads of all clients.
 _BODY_PIECE = 65_536
 #: A longer body is expected to be heavy, as is one whose length is not said.
@@ -42,9 +36,6 @@ LARGE_BODY = 16_384
 # a third of the time that the lock was held during large uploads. So much is taken of an upload at a time.
 SocketUnreader.max_body_chunk = 65_536
 
-#: A number: an operation with Python's enumeration costs 2 us.
-_NOW = int(socket.MSG_DONTWAIT)
-_SEND_SECONDS = load_settings().send_seconds
 _END = b"\r\n\r\n"
 _FORWARDED = re.compile(rb"(?im)^x-forwarded-for:([^\r\n]*)")
 _BODY = re.compile(rb"(?im)^(?:content-length:[ \t]*([0-9]*)|transfer-encoding:)")
@@ -55,10 +46,8 @@ _LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,12})[ \t]*\r$")
 # Bodies of files are read piece by piece, as they reach the disk.
 _UPLOAD = re.compile(rb"\s*[A-Z]+ [^ ?\r]*/uploads[/? ]")
 _EXPECTS = re.compile(rb"(?im)^expect:[ \t]*100-continue[ \t]*\r$")
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BEARER = re.compile(rb"(?im)^authorization:[ \t]*bearer +([^\r\n]*)")
 _COOKIE = re.compile(rb"(?im)^cookie:([^\r\n]*)")
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Head(Enum):
@@ -69,88 +58,6 @@ class Head(Enum):
     PARTIAL = 2
     #: The client has closed its end.
     GONE = 3
-
-
-class PacedSocket(socket.socket):
-    """Waits for room to send, in all the sends of a response, for `PIPELINE_SEND_SECONDS`, and longer only for a client that reads.
-
-    gunicorn sends blockingly and without a limit: a client that reads nothing held its thread for ten minutes.
-    """
-
-    __slots__ = ("_left", "cost", "is_invited", "owner", "rest", "waits")
-    #: To be called as its thread begins to wait for a job, an event, or a long body: see `Worker._rest`. From any thread.
-    rest: Callable[[], None]
-    #: Whose the request is, as soon as that is known, and what it costs besides the time of its thread, in seconds.
-    owner: str | None
-    cost: float
-    #: Its thread waits for the client, to send or to read.
-    waits: bool
-    #: The client was told to send its body: gunicorn would tell it again.
-    is_invited: bool
-
-    def begin(self) -> None:
-        """A response's budget."""
-        self._left = _SEND_SECONDS
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        self.waits = not flags & _NOW
-        try:
-            return super().recv(size, flags)
-        finally:
-            self.waits = False
-
-    def send_now(self, data: bytes) -> None:
-        """As much of it as there is room for. :raises OSError: there is none, or no client."""
-        super().send(data, _NOW)
-
-    def sendall(self, data: Any, flags: int = 0, /) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._try(lambda part: socket.socket.send(self, part, flags | _NOW), rest) :]
-
-    def send(self, data: Any, flags: int = 0, /) -> int:
-        """All of it: the WebSockets' library looks at no count."""
-        if self.is_invited and data == _CONTINUE:
-            self.is_invited = False
-        else:
-            self.sendall(data, flags)
-        return len(data)
-
-    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """:param count: gunicorn always gives it."""
-        until = offset + (count or 0)
-        self.setblocking(False)
-        try:
-            while offset < until and (sent := self._try(lambda at: os.sendfile(self.fileno(), file.fileno(), at, until - at), offset)):
-                offset += sent
-        finally:
-            self.setblocking(True)
-        return offset
-
-    def _try(self, send: Callable[[Any], int], what: Any) -> int:
-        """How much was sent, as soon as there is room. :raises ConnectionResetError: the budget is spent."""
-        while True:
-            try:
-                sent = send(what)
-            except BlockingIOError:
-                self._wait()
-            else:
-                self._left = min(_SEND_SECONDS, self._left + sent / BYTES_PER_SECOND)
-                return sent
-
-    def _wait(self) -> None:
-        begun = time.monotonic()
-        room = select.poll()
-        room.register(self, select.POLLOUT)
-        self.waits = True
-        if self._left > 0:
-            room.poll(self._left * 1000)
-        self.waits = False
-        self._left -= time.monotonic() - begun
-        if self._left <= 0:
-            # What lies in the kernel for this client goes with the connection.
-            self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            raise ConnectionResetError(errno.ECONNRESET, "the client does not read")
 
 
 class Connection(TConn):  # type: ignore[misc]
@@ -245,7 +152,7 @@ class Connection(TConn):  # type: ignore[misc]
     def _gather(self, most: int) -> int | None:
         """:return: how many bytes came; 0: the client has closed its end; None: none yet."""
         try:
-            data = self.sock.recv(most, _NOW)
+            data = self.sock.recv(most, NOW)
         except BlockingIOError:
             return None
         except OSError:
@@ -316,7 +223,7 @@ class Connection(TConn):  # type: ignore[misc]
         if _EXPECTS.search(head) and head.lstrip().partition(b"\r\n")[0].endswith(b" HTTP/1.1"):
             self.sock.is_invited = True
             try:
-                self.sock.send_now(_CONTINUE)
+                self.sock.send_now(CONTINUE)
             except OSError:
                 pass  # the client has left: it is seen as the body is read
 
@@ -377,7 +284,7 @@ class Connection(TConn):  # type: ignore[misc]
     def drain(self, most: int) -> bool:
         """Read what has come. False: the client has closed its end, or sent more than `most` bytes since `shut`."""
         try:
-            data = self.sock.recv(65_536, _NOW)
+            data = self.sock.recv(65_536, NOW)
         except BlockingIOError:
             return True
         except OSError:

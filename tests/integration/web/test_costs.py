@@ -19,7 +19,7 @@ from pipeline_jobs.web.api.batches import BYTE_SECONDS, CANCELLED_SECONDS, MADE_
 from pipeline_jobs.web.http.costing import STORE_SHARE
 from pipeline_jobs.web.server.accounts import HEAVY, MOST_AT_WORK, SHARE, Turns
 from pipeline_jobs.web.server.balance import Served
-from pipeline_jobs.web.server.client_connection import PacedSocket
+from pipeline_jobs.web.server.paced_socket import PacedSocket
 from pipeline_jobs.web.state import EXTENSION
 from pipeline_jobs.web.ui.jobs import LOOKED_SECONDS
 

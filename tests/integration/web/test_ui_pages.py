@@ -20,7 +20,7 @@ from pipeline_jobs.schedules.scheduler import NewSchedule
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.api.batches import MADE_SECONDS
-from pipeline_jobs.web.server.client_connection import PacedSocket
+from pipeline_jobs.web.server.paced_socket import PacedSocket
 from pipeline_jobs.web.ui import webhooks
 
 from .conftest import MakeClient

@@ -24,8 +24,9 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from pipeline_jobs.web.server import exchange
 from pipeline_jobs.web.server.accounts import Owners
-from pipeline_jobs.web.server.client_connection import MAX_HEAD, Connection, PacedSocket
+from pipeline_jobs.web.server.client_connection import MAX_HEAD, Connection
 from pipeline_jobs.web.server.exchange import MOST_JOINED, MOST_REMEMBERED, Answer, Parser, settle
+from pipeline_jobs.web.server.paced_socket import PacedSocket
 
 #: gunicorn's own.
 STOCK: type[wsgi.Response] = Answer.__mro__[1]
