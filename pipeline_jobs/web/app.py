@@ -84,8 +84,9 @@ class Api(OpenAPI):
         if request is None or "HTTP_HOST" not in request.environ or "HTTP_UPGRADE" in request.environ:
             return super().create_url_adapter(request)
         environ, scheme = request.environ, request.environ["wsgi.url_scheme"]
+        host = _server_name(scheme, environ["HTTP_HOST"])
         root, path, query = (_decoded(environ.get(name, "")) for name in ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING"))
-        return MapAdapter(self.url_map, _server_name(scheme, environ["HTTP_HOST"]), root, "", scheme, path, environ["REQUEST_METHOD"], query)
+        return MapAdapter(self.url_map, host, root, "", scheme, path, environ["REQUEST_METHOD"], query)
 
 
 @lru_cache(maxsize=256)

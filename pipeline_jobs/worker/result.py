@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import click
+from celery.app import app_or_default
 from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
+from vine import promise
 
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import UnknownJob
@@ -29,6 +32,19 @@ class JobResult(AsyncResult):
 
     #: What a submit gave: the job as it was accepted, the rates, and whether an Idempotency-Key had made it before. Else None.
     accepted: Accepted | None = None
+
+    def __init__(self, id: str, backend: Any = None, task_name: str | None = None, app: Any = None, parent: Any = None) -> None:
+        """As Celery's, but for the promise of its end: each request makes a result, and almost none a promise."""
+        if id is None:
+            raise ValueError("a result needs the id of its task")
+        self.app = app_or_default(app or self.app)  # type: ignore[has-type]
+        self.id, self.parent, self.backend = id, parent, backend or self.app.backend
+        self._cache, self._ignored = None, False
+
+    @cached_property
+    def on_ready(self) -> promise:
+        """Called at its end, by whoever hears of that."""
+        return promise(self._on_fulfilled, weak=True)
 
     def __del__(self) -> None:
         """Celery's would talk to the server here: wherever the garbage collector runs, for 20 s while that is away, and as Python ends."""

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from celery.app.task import Context
 from celery.contrib.testing.worker import start_worker
+from celery.result import AsyncResult
 from flask.testing import FlaskClient
+from vine import promise
 
 from pipeline_jobs.events import log
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
@@ -130,6 +132,24 @@ class TestPost:
         assert made.record().job_id == made.accepted.job.job_id == made.job_id
         assert app.cell.submit(job=NEW, idempotency_key="k").accepted.replayed
         plain.close()
+
+
+class TestResult:
+    """`JobResult` makes what Celery's makes, and the promise of its end when somebody asks for it."""
+
+    @pytest.mark.parametrize("given", [{}, {"parent": AsyncResult("parent")}])
+    def test_is_made_as_celerys_is(self, app: JobsCelery, given: dict[str, Any]) -> None:
+        ours, stock = vars(app.AsyncResult("one", **given)).copy(), vars(AsyncResult("one", app=app, **given)).copy()
+        assert isinstance(stock.pop("on_ready"), promise)
+        assert ours == stock
+
+    def test_who_asks_for_its_end_is_told(self, app: JobsCelery) -> None:
+        result, told = app.AsyncResult(ended(app).job_id), list[Any]()
+        result.on_ready.then(told.append)
+        assert result.result == app.AsyncResult(result.id).result
+        assert told == [result]
+        with pytest.raises(ValueError, match="id"):
+            app.AsyncResult(None)
 
 
 class TestGet:

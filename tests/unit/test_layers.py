@@ -53,7 +53,7 @@ PLACES = {
     "ssrfguard": {"addresses", "files.drive", "files.google_client", "media", "webhooks"}, "sumy": {"media"}, "text_to_num": {"media"},
     "urllib3": {"media", "webhooks"}, "yt_dlp": {"media"},
     "amqp": {"worker"}, "billiard": {"worker"}, "celery": {"from_celery", "worker"}, "kombu": {"from_celery", "worker"},
-    "click": {"cli", "worker.result"}, "cronsim": {"schedules.cron"},
+    "click": {"cli", "worker.result"}, "cronsim": {"schedules.cron"}, "vine": {"worker.result"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "markupsafe": {"web.ui"}, "werkzeug": {"web"},
     "flower": {"operation.flower_columns", "operation.flower_guard"}, "tornado": {"operation.flower_columns", "operation.flower_guard"},
     "fsspec": {"files.artifacts"},
