@@ -100,7 +100,7 @@ def all_jobs(cell: Cell) -> dict[str, Job]:
 def tired_scripts(commands: int = 60) -> Iterator[None]:
     """Scripts stop after so little work: what is left for the next one, which else only very many jobs bring about, is nearly everything.
 
-    Of a call only the first job's tags are written with it.
+    Of a call only the last job's tags are written with it.
     """
     bounds = {"WORK_MOST = 1200": f"WORK_MOST = {commands}", "TAGS_AT_ONCE = 200": "TAGS_AT_ONCE = 1"}
     texts = scripts._library()

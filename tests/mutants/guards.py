@@ -81,6 +81,7 @@ MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 HOLDS = "tests/integration/test_holds.py"
 BATCHES = "tests/integration/test_batches.py"
+BATCH_RECORDS = "tests/integration/test_batch_records.py"
 IDEMPOTENCY = "tests/integration/test_idempotency.py"
 DEPENDENCIES = "tests/integration/test_dependencies.py"
 FLOWS, GRAPH = "tests/integration/test_workflows.py", "tests/unit/test_graph.py"
@@ -1671,8 +1672,8 @@ GUARDS = (
     _lua("submit_batch", "small ones do not begin it", "if #asked > LARGE then redis.call('SET'", "if true then redis.call('SET'", BATCHES),
     _lua("lib/accept", "what all jobs of a batch have is written", "redis.call('COPY', key, asked[i].key)", "local _", BATCHES),
     _lua("lib/accept", "a job of a batch says why it waits", "  if reason ~= 'fair_share' then\n", "  if false then\n", BATCHES),
-    _lua("lib/accept", "a job of a batch has the charge that it was given", "if bytes ~= alike.bytes then", "if false then", MEMORY),
-    _lua("lib/accept", "jobs of several pipelines have a lane each", "n == 1 or asked.one_kind", "true", BATCHES),
+    _lua("lib/accept", "a job of a batch has the charge that it was given", "if bytes ~= alike.bytes then", "if false then", BATCH_RECORDS),
+    _lua("lib/accept", "jobs of several pipelines have a lane each", "n == 1 or asked.one_kind", "true", BATCH_RECORDS),
     _lua("lib/known", "the limits of another are not the last one's", "and LAST_LIMITS[2] == own then", "then", TENANTS),
     _lua("submit_batch", "each job's fields are its own", "fields = item, from", "fields = items[1], from", BATCHES),
     _lua("lib/events", "a batch cuts the feed", "'MAXLEN', '~', FEED_MOST, '*', 'e', asked[", "'*', 'e', asked[", EVENTS),

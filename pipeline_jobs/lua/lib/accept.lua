@@ -48,7 +48,7 @@ end
 -- The lists of a pipeline's jobs of a pool: made when the first one comes.
 local function lane_of(lanes, pool, pipeline)
   local name = pool .. '|' .. pipeline
-  if not lanes[name] then lanes[name] = {pool = pool, pipeline = pipeline, members = {}, ready = {}, for_classes = is_for_classes(pipeline)} end
+  if not lanes[name] then lanes[name] = {pool = pool, pipeline = pipeline, ready = {}, at = 0, for_classes = is_for_classes(pipeline)} end
   return lanes[name]
 end
 
@@ -134,7 +134,8 @@ local function accept(asked, charge)
   local first, n, alike = asked[1].job, #asked, asked.alike
   local tenant, workspace, now = first.tenant_id, first.workspace_id, int(NOW)
   local order, members, since, lanes, by_need, charges = take_orders(n), {}, {}, {}, {}, {}
-  local owed, one_kind, tags, lane, pool = charge or 0, n == 1 or asked.one_kind, nil, nil, nil
+  local owed, one_kind, placed, waiting = charge or 0, n == 1 or asked.one_kind, 0, 0
+  local tags, lane
   if alike then
     -- Written once and copied: of each job only its own fields are converted, and go to the server's log. What each has of its own is first:
     -- the server finds it at once, and writes it where it is.
@@ -147,7 +148,7 @@ local function accept(asked, charge)
   for i = n, 1, -1 do
     local new = asked[i]
     local id, job = new.id, new.job
-    if not (lane and one_kind) and not (lane and job.pipeline == lane.pipeline and pool_of(job) == lane.pool) then
+    if not lane or not one_kind and (job.pipeline ~= lane.pipeline or pool_of(job) ~= lane.pool) then
       lane = lane_of(lanes, pool_of(job), job.pipeline)
     end
     local own = int(order + i - 1)
@@ -155,9 +156,8 @@ local function accept(asked, charge)
     job.order = own
     if n == 1 then job.status, job.created_at, job.reason = 'queued', now, reason end
     if reason == 'fair_share' then
-      local ready, priority = lane.ready, job.priority
-      ready[#ready + 1] = priority and -priority or 0
-      ready[#ready + 1] = ready_member(id, job)
+      local ready, priority, at = lane.ready, job.priority, lane.at + 2
+      ready[at - 1], ready[at], lane.at = priority and -priority or 0, ready_member(id, job), at
     end
     if lane.for_classes and not job.schema then
       new.fields[#new.fields + 1] = 'schema'
@@ -168,13 +168,14 @@ local function accept(asked, charge)
     charges[bytes] = charges[bytes] or int(bytes)
     write_record(new, own, now, reason, charges[bytes], alike)
     if job.upload then use_upload(id, job) end
-    members[#members + 1] = own
-    members[#members + 1] = id
+    placed = placed + 2
+    members[placed - 1], members[placed] = own, id
     if reason == 'fair_share' or new.adopt then
-      since[#since + 1] = now
-      since[#since + 1] = id
+      waiting = waiting + 2
+      since[waiting - 1], since[waiting] = now, id
     end
     if not one_kind then
+      lane.members = lane.members or {}
       lane.members[#lane.members + 1] = own
       lane.members[#lane.members + 1] = id
     end
@@ -202,7 +203,8 @@ local function accept(asked, charge)
     use_pool('')
   end
   owe(tenant, owed)
-  count_by(n, 'created', series_of(tenant, workspace))
+  local name, place = series_of(tenant, workspace)
+  redis.call('HINCRBY', K.counters(), 'created|' .. name .. '|' .. place, n)
   redis.call('ZINCRBY', K.tenants(), n, tenant)
   local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))
   if redis.call('HINCRBY', day, 'created', n) == n then redis.call('EXPIRE', day, 34560000) end
