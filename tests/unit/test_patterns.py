@@ -62,7 +62,7 @@ def applied(name: str | None) -> How:
 def patterns() -> Iterator[Used]:
     for path, text in SOURCES.items():
         # All processes of the tests collect this: trees are made of those only that can have a pattern.
-        nodes = list(ast.walk(ast.parse(text))) if "re." in text else []
+        nodes = list(ast.walk(ast.parse(text))) if "import re\n" in text else []
         assigned = [node for node in nodes if isinstance(node, ast.Assign)]
         names = {id(node.value): target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)}
         for call in nodes:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -248,6 +249,22 @@ def test_the_model_is_given_the_sound_and_no_copy_of_it_as_a_list() -> None:
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 2 * sound.nbytes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted on Linux only")
+def test_the_search_for_speech_is_done_by_one_thread_and_leaves_others_theirs(tmp_path: Path) -> None:
+    """Several wait for each other at each frame. A new process: threads of one that has searched before would be there already."""
+    code = (
+        "import os, sys; from pathlib import Path; from pipeline_jobs.media import voice; "
+        "threads = lambda: len(os.listdir('/proc/self/task')); before = threads(); "
+        "found = voice.stretches(Path(sys.argv[1]), lambda share: None); "
+        "print(len(found), threads() - before, os.environ['OMP_THREAD_LIMIT'])"
+    )
+    path = write(tmp_path / "speech.wav", SENTENCE)
+    env = {**os.environ, "OMP_NUM_THREADS": "2", "OMP_THREAD_LIMIT": "7"}
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, cwd=SAMPLES.parent, env=env)
+    found, more, limit = done.stdout.split()
+    assert (int(found) > 0, more, limit) == (True, "0", "7")
 
 
 def test_a_click_is_no_speech_and_the_edges_of_words_are_kept(tmp_path: Path) -> None:
