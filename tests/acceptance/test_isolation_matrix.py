@@ -274,12 +274,18 @@ class Answer:
     text: str = field(compare=False)
 
 
+@cache
+def writings(value: str) -> tuple[str, ...]:
+    """As which it may stand in an answer. Thousands of answers are asked for the same few values, and most are written in one way."""
+    return tuple(dict.fromkeys((value, quote_plus(value), escape(value))))
+
+
 def answered(world: World, method: str, caller: str, ask: Ask) -> Answer:
     with world.ask(method, ask.path, caller, ask.body, **{"X-Request-Id": "same", **ask.headers}) as response:
         # Without what the request itself named.
         text = re.sub(r'"instance":"[^"]*"', "", response.get_data(as_text=True))
         for value in sorted(ask.named, key=len, reverse=True):
-            for written in (value, quote_plus(value), escape(value)):
+            for written in writings(value):
                 text = text.replace(written, "<named>")
         shown: object = None
         if response.status_code >= 400:
