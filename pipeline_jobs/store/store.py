@@ -20,11 +20,11 @@ from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.pipelines import ANY, NO_CLASS, WorkerClass
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.asked import Asked
 from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these three
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import ms
 from pipeline_jobs.store.idempotency import Accepted, Idempotency
+from pipeline_jobs.store.job_commands import JobCommands
 from pipeline_jobs.store.keys import Keys
 from pipeline_jobs.store.rates import Rate, Sender
 from pipeline_jobs.store.readable import known
@@ -47,7 +47,7 @@ class ClaimRefused:
     why: str
 
 
-class Store(Asked):
+class Store(JobCommands):
     """The records of all jobs of a cell."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What is asked of one job from outside: its end, another place in the queue, its removal."""
+"""Cancel a job, change its place in the queue, delete it: the commands to one job from outside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline_jobs.store.scripts import contract
 from pipeline_jobs.tenants import ANYBODYS, Whose
 
 
-class Asked(Runs):
+class JobCommands(Runs):
     """Each method raises `UnknownJob`: there is none, or it is not theirs."""
 
     def cancel(self, job_id: str, whose: Whose = ANYBODYS, *, actor: str | None = None, whole: bool = True) -> Cancelled:
