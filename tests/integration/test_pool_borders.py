@@ -104,7 +104,7 @@ def test_sent_again_the_hop_is_the_same_hop(pools: Pools) -> None:
     job = pools.start(pools.submit(), "")
     run = {"id": job.job_id, "fence": job.fence, "pool": "gpu", "message": "next: gpu", "stage": "hear"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline_jobs.store.runner.secrets.randbelow", lambda _: 7)
+        patch.setattr("pipeline_jobs.store.runner.drawn_call", lambda: 7)
         assert [pools.cell.store.run("advance", **run).status for _ in range(2)] == ["queued", "queued"]
     assert pools.cell.store.advance(job.job_id, job.fence, "gpu", "x", stage="hear") is None, "another call of the same run has no say"
     assert differences(pools.cell.store) == []
