@@ -94,7 +94,7 @@ def reference_of(job_id: str, result: Any) -> str | None:
 
     Only the job's own: what a task that is no job gave may look alike.
     """
-    path = result.get("result_ref") if isinstance(result, Mapping) else None
+    path = result.get("result_ref") if result is not None and isinstance(result, Mapping) else None
     return path if isinstance(path, str) and path.split("/")[2:3] == [job_id] else None
 
 

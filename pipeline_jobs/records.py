@@ -8,7 +8,6 @@ from dataclasses import MISSING, Field, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache, lru_cache
-from operator import attrgetter
 from typing import Any
 
 from pipeline_jobs.exceptions import InvalidInput
@@ -207,9 +206,10 @@ class Layout:
         needed = [f for f in known if default_of(f) is MISSING and stored[f.name]]
         self._required = frozenset(stored[f.name] for f in needed if not str(f.type).endswith("None"))
         self._absent: dict[str, Any] = {f.name: None for f in needed if str(f.type).endswith("None")}
-        self._seen = tuple(f.name for f in seen)
-        self._values = attrgetter(*self._seen)
-        self._shows = tuple((f.name, show) for f in seen if (show := types[str(f.type)][2]))
+        self._shows = {f.name: types[str(f.type)][2] for f in seen}
+        # What is shown of a field that has its default: what could be changed, is made anew each time.
+        self._plain = {name: _shown_as(show, default_of(cls.__dataclass_fields__[name])) for name, show in self._shows.items()}
+        self._anew = tuple((name, value) for name, value in self._plain.items() if isinstance(value, list | dict))
 
     def write(self, values: Mapping[str, Any], writes: Mapping[str, Write] | None = None) -> dict[str, str]:
         """The flat mapping for the store: absent means None or the default.
@@ -237,9 +237,19 @@ class Layout:
         return values
 
     def show(self, one: Any) -> dict[str, Any]:
-        "Print the answer of the API as JSON."
-        body = dict(zip(self._seen, self._values(one), strict=True))
-        for name, show in self._shows:
-            if (value := body[name]) is not None:
-                body[name] = show(value)
+        """The fields as the API shows them, in order. A job's dict has less than half of them: to ask it for each takes twice as long."""
+        own = getattr(one, "__dict__", None) or {name: getattr(one, name) for name in self._plain}
+        body, shows = self._plain.copy(), self._shows
+        for name, value in self._anew:
+            body[name] = value.copy()
+        for name, value in own.items():
+            if name in shows:
+                body[name] = value if value is None or (show := shows[name]) is None else show(value)
         return body
+
+
+def _shown_as(show: Callable[[Any], Any] | None, value: Any) -> Any:
+    """A value as it is shown; None: one without a default."""
+    if value is MISSING or value is None:
+        return None
+    return value if show is None else show(value)

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 import redis
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.commands.core import Script
 
 from pipeline_jobs.store.scripts import Function
@@ -148,7 +149,7 @@ class Wire:
         replies: list[Any] = []
         for _ in commands:
             try:
-                replies.append(own.connection.read_response())
+                replies.append(_reply(own.connection))
             except redis.ResponseError as error:
                 replies.append(error)
         own.busy = False
@@ -162,12 +163,38 @@ class Wire:
         own.busy = True
         own.connection.send_command(*command)
         try:
-            reply = own.connection.read_response()
+            reply = _reply(own.connection)
         except redis.ResponseError:
             own.busy = False
             raise
         own.busy = False
         return reply
+
+
+def _reply(connection: Any) -> Any:
+    """The next reply. As redis-py's `read_response`, which for each makes up the server's name for an error and looks for what only RESP 3
+    has: it takes 5 us, and this one 2.
+
+    :raises redis.RedisError: as that does; what is no answer ends the connection.
+    """
+    parser = connection._parser
+    if connection.protocol != 2 or (reader := getattr(parser, "_reader", None)) is None:
+        return connection.read_response()
+    try:
+        while (reply := reader.gets()) is NOT_ENOUGH_DATA:
+            parser.read_from_socket()
+    except OSError as error:
+        connection.disconnect()
+        raise redis.ConnectionError(f"Error while reading from the server: {error.args}") from error
+    except BaseException:
+        connection.disconnect()
+        raise
+    connection.next_health_check = time.monotonic() + connection.health_check_interval
+    if isinstance(reply, redis.RedisError):
+        if not isinstance(reply, redis.ResponseError):
+            connection.disconnect()
+        raise reply
+    return reply
 
 
 def _is_refusal(error: redis.ResponseError) -> bool:

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask
 
 from pipeline_jobs.job import ANY_ID, Job
 from pipeline_jobs.web.access.caller import caller_in
+from pipeline_jobs.web.asked import asked
 
 #: The standard library's: structlog's own logger in front of it makes a line dearer by half.
 logger = logging.getLogger("pipeline_jobs.access")
@@ -26,7 +27,8 @@ def install(app: Flask) -> None:
 
 
 def _note_route() -> None:
-    request.environ[_ROUTE] = str(request.url_rule) if request.url_rule else None, request.view_args or {}
+    request = asked()
+    request.environ[_ROUTE] = request.url_rule.rule if request.url_rule else None, request.view_args or {}
 
 
 def rule_of(environ: Mapping[str, Any]) -> str | None:
@@ -37,7 +39,7 @@ def rule_of(environ: Mapping[str, Any]) -> str | None:
 
 def note_job(job: Job) -> None:
     """The request that is being answered made this job: its line says so."""
-    request.environ[_JOB] = job
+    asked().environ[_JOB] = job
 
 
 def say_answered(environ: Mapping[str, Any], status: str, sent: int, seconds: float) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -15,7 +18,7 @@ from pipeline_jobs.store import scripts
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.scripts import compose, compose_function
 from pipeline_jobs.store.store import connect
-from pipeline_jobs.store.wire import Stored, Wire
+from pipeline_jobs.store.wire import Stored, Wire, _reply
 from tests.cases import each
 from tests.commands import commands, commands_of
 from tests.integration.conftest import Cell
@@ -130,6 +133,41 @@ def test_a_call_that_was_broken_off_leaves_its_reply_to_nobody(server: Server) -
         wire._own.connection.send_command("ECHO", "whose is this?")
         assert wire.call("ECHO", "mine") == "mine"
         assert wire.call("ECHO", "mine too") == "mine too"
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "ends"),
+    [
+        (redis.ResponseError("WRONGTYPE"), redis.ResponseError, 0),
+        # The server is there and answers nobody.
+        (redis.exceptions.BusyLoadingError("LOADING"), redis.ConnectionError, 1),
+        (NOT_ENOUGH_DATA, redis.ConnectionError, 1),
+    ],
+)
+def test_a_connection_goes_on_after_a_refusal_and_ends_with_any_other_error(reply: Any, error: type[Exception], ends: int) -> None:
+    ended: list[int] = []
+
+    def reset() -> None:
+        raise ConnectionResetError(104, "reset by peer")
+
+    parser = SimpleNamespace(_reader=SimpleNamespace(gets=lambda: reply), read_from_socket=reset)
+    connection = SimpleNamespace(protocol=2, health_check_interval=30, _parser=parser, disconnect=lambda: ended.append(1))
+    with pytest.raises(error):
+        _reply(connection)
+    assert len(ended) == ends
+
+
+def test_a_connection_that_lay_idle_is_looked_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+    ping = redis.Connection._send_ping
+    monkeypatch.setattr(redis.Connection, "_send_ping", lambda self: (looks.append(self.next_health_check), ping(self)))
+    with connect(server.url) as client:
+        wire = Wire(client)
+        wire.call("PING")
+        looks.clear()
+        wire._own.connection.next_health_check = 0.0
+        assert [wire.call("ECHO", "x") for _ in range(3)] == ["x"] * 3
+        assert looks == [0.0]
 
 
 def test_each_thread_has_a_connection_of_its_own(server: Server) -> None:

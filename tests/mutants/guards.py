@@ -1260,7 +1260,7 @@ GUARDS = (
         "cap - taken - stranded)",
         DEAD,
     ),
-    _lua("lib/places", "nor are they said to run", "redis.call('ZCARD', K.leases()) - stranded", "redis.call('ZCARD', K.leases())", DEAD),
+    _lua("lib/places", "nor are they said to run", "K.leases()) - tonumber(known[2] or '0')", "K.leases())", DEAD),
     _lua("announce", "a dead worker's leases end with its node's next one", "  if dead then end_leases_of(dead) end\n", "", DEAD),
     _lua("announce", "only of its own node", "string.sub(other, 1, #node) == node and", "other ~= worker and", DEAD),
     _lua("announce", "only if its announcement lapsed", "not redis.call('ZSCORE', K.workers(), other) then", "other ~= worker then", DEAD),

@@ -4,7 +4,7 @@ the classes declare: a new one is tested here without a change."""
 from __future__ import annotations
 
 import sys
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from pipeline_jobs.files.upload import Upload
 from pipeline_jobs.job import ACCEPTED, FORMER, STARTS, Job, NewJob, rfc3339
 from pipeline_jobs.jobs.batches import Batch, NewBatch
 from pipeline_jobs.jobs.workflows import NewWorkflow
-from pipeline_jobs.records import APART, Layout
+from pipeline_jobs.records import APART, Layout, default_of
 from pipeline_jobs.schedules.cron import Cron
 from pipeline_jobs.schedules.schedule import NOT_IN_TEMPLATE, CatchUp, Overlap, Schedule
 from pipeline_jobs.schedules.scheduler import NewSchedule
@@ -86,6 +86,20 @@ def test_what_a_record_shows_is_what_the_document_says(cls: type[Any], answer: t
         assert (f.name in body) is f.metadata.get("shown", True), f.name
         if str(f.type).startswith("Moment") and f.name in body:
             assert body[f.name] == rfc3339(getattr(one, f.name))
+
+
+def test_what_a_job_was_not_given_is_shown_as_if_it_had_been_given_the_default() -> None:
+    needed = {f.name: value_of(f) for f in fields(Job) if default_of(f) is MISSING}
+    default = {f.name: default_of(f) for f in fields(Job) if f.name not in needed}
+    body = Job.of(needed).to_dict()
+    assert list(body.items()) == list(Job.of({**needed, **default}).to_dict().items())
+    # Nobody who changes a body changes the next one.
+    for value in body.values():
+        if isinstance(value, list):
+            value.append("mine")
+        elif isinstance(value, dict):
+            value["mine"] = True
+    assert Job.of(needed).to_dict() == Job.of({**needed, **default}).to_dict() != body
 
 
 def test_a_job_survives_the_store_field_by_field() -> None:

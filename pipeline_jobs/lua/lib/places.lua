@@ -5,11 +5,6 @@ local function place_of(id, job)
   if not job or job.status ~= 'queued' or not job.order then return {} end
   local tenant, workspace = job.tenant_id, job.workspace_id
   use_pool(pool_of(job))
-  local known = redis.call('MGET', K.stranded(), K.fleet(), K.pools())
-  local stranded, several = tonumber(known[1] or '0'), (known[3] or '') ~= ''
-  here.fleet = known[2] or ''
-  local running, hinted = redis.call('ZCARD', K.leases()) - stranded, redis.call('ZCARD', K.hints())
-  local slots = math.min(live_slots(), slots_for(job.pipeline, 'slots'))
   local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
   if not rank and job.reason == 'parts' and job.split then
     local split = id .. '~' .. string.match(job.split, '^%d+')
@@ -29,6 +24,8 @@ local function place_of(id, job)
     return {'parts', '0', n or '', left and int(n - left) or '', '', job.pool or '', int(runs), int(waits), held or why, pool or ''}
   end
   if not rank then return {job.reason or 'fair_share', '0', '', '', '', job.pool or ''} end
+  local known = redis.call('MGET', K.fleet(), K.stranded(), K.pools())
+  here.fleet = known[1] or ''
 
   -- The workspaces of a tenant take turns: before this one starts, each other workspace starts about as many jobs, or all it has.
   local ahead = rank
@@ -40,13 +37,18 @@ local function place_of(id, job)
     end
   end
 
-  local limits = limits_of(tenant)
   local reason, limit, current = why_waits(tenant, job.pipeline)
-  if reason == 'fair_share' then current = int(running + hinted) end
+  if reason == 'fair_share' then
+    current = int(redis.call('ZCARD', K.leases()) - tonumber(known[2] or '0') + redis.call('ZCARD', K.hints()))
+  end
+  local slots = reason ~= 'tenant_paused' and math.min(live_slots(), slots_for(job.pipeline, 'slots')) or 0
+  -- Nobody can say when: the others are not looked at.
+  if slots == 0 then return {reason, int(ahead + 1), limit, current, '', job.pool or ''} end
 
   -- About when it starts: the tenants' clocks say who is served before. Until this job's turn its tenant uses `own` slot-ms, which moves
   -- its clock to `turn`. A tenant whose clock is behind that is served until it is there too, or has no jobs left. Of many such tenants a
   -- sample is looked at.
+  local limits, several = limits_of(tenant), (known[3] or '') ~= ''
   local takes, sample = estimate(job), 30
   local own = ahead * takes
   local turn = share_of(tenant).time + own / limits.weight
@@ -69,7 +71,6 @@ local function place_of(id, job)
   end
   if looked_at == sample then others = others * redis.call('ZCOUNT', K.ring(), '-inf', turn) / sample end
   local function seconds_left()
-    if reason == 'tenant_paused' or slots == 0 then return '' end
     local pipe = pipe_of(job.pipeline)
     -- A job that runs now must end first, too: a slot becomes free after about one part in `slots` of a run.
     local ms = (own + others + (usual_ms(job.pipeline) or takes)) / slots

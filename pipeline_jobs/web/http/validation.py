@@ -114,7 +114,7 @@ def read_json(most: int = MAX_ELEMENTS) -> Any:
 
     :raises Refused: 400 malformed, 413 too much of it, 415 another media type.
     """
-    environ = request.environ
+    environ = asked().environ
     if not _is_json(environ.get("CONTENT_TYPE", "")) or environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
         raise Refused(415, "unsupported_media_type", "the body must be JSON: Content-Type: application/json, without a Content-Encoding")
     data = _read_body()
@@ -191,7 +191,7 @@ def _has_no_body() -> bool:
 
 
 def _read_body() -> bytes:
-    environ, settings = request.environ, web().settings
+    environ, settings = asked().environ, web().settings
     limit, seconds = settings.max_body_bytes, settings.request_seconds
     length = environ.get("CONTENT_LENGTH") or ""
     if _LENGTH.fullmatch(length) and "HTTP_TRANSFER_ENCODING" not in environ:
