@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pipeline_jobs.events import log as events
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell, all_jobs, make_cell
+from tests.integration.drawn import run_machine
 
 #: How often a script is sent: redis-py sends it again when the reply was lost.
 sent = st.integers(1, 2)
@@ -200,9 +200,4 @@ def test_logs_under_random_histories(cell: Settings) -> None:
     class Machine(History):
         base = cell.model_copy(update={"max_concurrent_jobs": 100, "announce_seconds": 1000.0})
 
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=40, stateful_step_count=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    run_machine(Machine, max_examples=40, stateful_step_count=40, derandomize=True)
