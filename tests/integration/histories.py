@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from hypothesis import Phase, seed
+from hypothesis.stateful import RuleBasedStateMachine
 
 from pipeline_jobs.settings import Settings
+from tests.integration.drawn import run_machine
 from tests.integration.sights import Floor, assert_not_blind
 
 #: Histories of one run of Hypothesis, and the simplest one. It draws this many apart from each other; the next ones would be the same with
@@ -46,11 +47,5 @@ def _run_some(machine: type[RuleBasedStateMachine], base: Settings, seeded: str,
     """:return: what each of them came to, without the simplest."""
     seen: list[Counter[str]] = []
     bound: Any = type("Bound", (machine,), {"seen_of": seen, "base": base})
-    run_state_machine_as_test(
-        seed(seeded)(bound),
-        settings=settings(
-            max_examples=DRAWN + 1, stateful_step_count=50, deadline=None, database=None, phases=phases,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
+    run_machine(seed(seeded)(bound), max_examples=DRAWN + 1, stateful_step_count=50, phases=phases)
     return seen[1:]

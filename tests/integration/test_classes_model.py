@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.job import Job
@@ -24,6 +24,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.conftest import Cell, make_cell
+from tests.integration.drawn import run_machine
 from tests.integration.recount import differences
 
 PIPELINES = ("sleep", "nap", "doze")
@@ -262,15 +263,4 @@ def test_random_histories_of_a_mixed_fleet_keep_the_promises(cell: Settings, res
             }
         )  # fmt: skip
 
-    run_state_machine_as_test(
-        Bound,
-        settings=settings(
-            phases=(Phase.generate,),
-            max_examples=15,
-            stateful_step_count=50,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(Bound, phases=(Phase.generate,), max_examples=15, stateful_step_count=50, derandomize=True)

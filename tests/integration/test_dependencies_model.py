@@ -6,9 +6,9 @@ import json
 from contextlib import nullcontext
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import NewJob
@@ -17,6 +17,7 @@ from pipeline_jobs.jobs.workflows import NewNode, NewWorkflow
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell, all_jobs, make_cell, tired_scripts
+from tests.integration.drawn import run_machine
 from tests.integration.recount import differences
 
 policies = st.sampled_from(["fail", "cancel", "run"])
@@ -259,17 +260,6 @@ def histories(cell: Settings, tired: bool) -> None:
             pages.append(self.pages)
             super().teardown()
 
-    run_state_machine_as_test(
-        Bound,
-        settings=settings(
-            phases=(Phase.generate,),
-            max_examples=14,
-            stateful_step_count=36,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(Bound, phases=(Phase.generate,), max_examples=14, stateful_step_count=36, derandomize=True)
     assert (sum(pages) > 0) is tired
     assert Bound.retries > 0
