@@ -159,8 +159,8 @@ def test_a_connection_goes_on_after_a_refusal_and_ends_with_any_other_error(repl
 
 def test_a_connection_that_lay_idle_is_looked_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[float] = []
-    ping = redis.Connection._send_ping
-    monkeypatch.setattr(redis.Connection, "_send_ping", lambda self: (looks.append(self.next_health_check), ping(self)))
+    ping = redis.connection.Connection._send_ping
+    monkeypatch.setattr(redis.connection.Connection, "_send_ping", lambda self: (looks.append(self.next_health_check), ping(self)))
     with connect(server.url) as client:
         wire = Wire(client)
         wire.call("PING")
