@@ -27,8 +27,9 @@ class Cancelled:
         return self.status in TERMINAL
 
     @property
-    def order(self) -> int:
-        return int(self.fields["order"])
+    def order(self) -> int | None:
+        """None: the record is damaged, and has none."""
+        return int(self.fields["order"]) if self.fields.get("order") else None
 
     @property
     def tenant_id(self) -> str:

@@ -253,3 +253,11 @@ def test_a_result_of_many_levels_is_shown(api: Api) -> None:
     assert api.store.finish(job.job_id, claimed.fence, JobStatus.COMPLETED, result={"success": True, "data": {"deep": deep}})
     for path in (f"/pipeline/jobs/{job.job_id}", "/pipeline/jobs"):
         assert api.get(path).status_code == 200
+
+
+def test_the_record_of_an_ended_job_that_lost_its_order_can_be_deleted(api: Api) -> None:
+    job_id = api.send("POST", "/pipeline/jobs", {"pipeline": "media", "url": "https://media.example/a.mp4"})["job_id"]
+    assert api.send("DELETE", f"/pipeline/jobs/{job_id}")["status"] == "cancelled"
+    api.store.client.hdel(api.store.keys("job", job_id), "order")
+    assert api.send("DELETE", f"/pipeline/jobs/{job_id}")["status"] == "deleted"
+    assert api.get(f"/pipeline/jobs/{job_id}").status_code == 404

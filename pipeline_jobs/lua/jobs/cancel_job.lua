@@ -27,4 +27,8 @@ if job.status == 'queued' or job.status == 'running' then
   hints = settle_and_admit_after()
 end
 if whole then return {was, redis.call('HGETALL', K.job(id)), hints} end
-return {was, {'status', job.status, 'order', job.order, 'tenant_id', job.tenant_id, 'workspace_id', job.workspace_id, 'pipeline', job.pipeline}, hints}
+local function has(name) return job[name] or '' end
+return {
+  was, {'status', job.status, 'order', has('order'), 'tenant_id', has('tenant_id'), 'workspace_id', has('workspace_id'), 'pipeline', has('pipeline')},
+  hints,
+}

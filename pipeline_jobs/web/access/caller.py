@@ -216,7 +216,7 @@ class OwnHandle:
         """Of a job that had not ended it is written down who asked for its end."""
         return self.handle.cancel(self.who.whose, actor=self.who.actor, whole=whole)
 
-    def forget(self, order: int) -> None:
+    def forget(self, order: int | None) -> None:
         """:param order: of a job of theirs."""
         self.handle.forget(order)
 
