@@ -11,6 +11,7 @@ import pytest
 import redis
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.backoff import NoBackoff
+from redis.connection import Connection
 from redis.retry import Retry
 
 from pipeline_jobs.exceptions import StoreUnavailable
@@ -159,8 +160,8 @@ def test_a_connection_goes_on_after_a_refusal_and_ends_with_any_other_error(repl
 
 def test_a_connection_that_lay_idle_is_looked_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[float] = []
-    ping = redis.connection.Connection._send_ping
-    monkeypatch.setattr(redis.connection.Connection, "_send_ping", lambda self: (looks.append(self.next_health_check), ping(self)))
+    ping = Connection._send_ping
+    monkeypatch.setattr(Connection, "_send_ping", lambda self: (looks.append(self.next_health_check), ping(self)))
     with connect(server.url) as client:
         wire = Wire(client)
         wire.call("PING")
