@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -160,7 +161,7 @@ def test_a_connection_goes_on_after_a_refusal_and_ends_with_any_other_error(repl
 
 def test_a_connection_that_lay_idle_is_looked_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[float] = []
-    ping = Connection._send_ping
+    ping: Callable[[Any], None] = Connection._send_ping
     monkeypatch.setattr(Connection, "_send_ping", lambda self: (looks.append(self.next_health_check), ping(self)))
     with connect(server.url) as client:
         wire = Wire(client)
