@@ -29,7 +29,7 @@ test: $(TEST_STAMP)  ## all tests, lint and types among them (ARGS="-k name" to 
 	@exec env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 # Most tests of the real stack wait more than they work. By file: a file's tests share a server, which the fixtures empty.
 # Compiled modules are kept, also where the environment says otherwise: hundreds of processes start from this tree.
-TEST_PROCESSES := 4
+TEST_PROCESSES := 6
 
 test-again: $(TEST_STAMP)  ## the tests that have just failed, three at most, once more and alone; CI names what passes then
 	@exec $(PY) -m tests.again
