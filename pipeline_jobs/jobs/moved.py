@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Whose(Protocol):
+class Labelled(Protocol):
     """Of a job, or of what a cancel replied of one."""
 
     @property
@@ -30,7 +30,7 @@ class Moved:
     #: It was running.
     ran: bool = False
     #: Whose it is, where the watchers may not have heard of the job yet.
-    job: Whose | None = None
+    job: Labelled | None = None
 
 
 #: Is told of each.

@@ -24,7 +24,7 @@ from pipeline_jobs.store.connection import connect as connect  # whoever has a s
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import ms
 from pipeline_jobs.store.idempotency import Accepted, Idempotency
-from pipeline_jobs.store.job_control import JobControl
+from pipeline_jobs.store.job_changes import JobChanges
 from pipeline_jobs.store.keys import Keys
 from pipeline_jobs.store.rates import Rate, Sender
 from pipeline_jobs.store.readable import known
@@ -47,7 +47,7 @@ class ClaimRefused:
     why: str
 
 
-class Store(JobControl):
+class Store(JobChanges):
     """The records of all jobs of a cell."""
 
     def __init__(

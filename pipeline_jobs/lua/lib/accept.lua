@@ -203,8 +203,7 @@ local function accept(asked, charge)
     use_pool('')
   end
   owe(tenant, owed)
-  local name, place = series_of(tenant, workspace)
-  redis.call('HINCRBY', K.counters(), 'created|' .. name .. '|' .. place, n)
+  count_by(n, 'created', series_of(tenant, workspace))
   redis.call('ZINCRBY', K.tenants(), n, tenant)
   local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))
   if redis.call('HINCRBY', day, 'created', n) == n then redis.call('EXPIRE', day, 34560000) end

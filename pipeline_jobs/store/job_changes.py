@@ -15,7 +15,7 @@ from pipeline_jobs.store.scripts import contract
 from pipeline_jobs.tenants import ANYBODYS, Whose
 
 
-class JobControl(Runs):
+class JobChanges(Runs):
     """Each method raises `UnknownJob`: there is none, or it is not theirs."""
 
     def cancel(self, job_id: str, whose: Whose = ANYBODYS, *, actor: str | None = None, whole: bool = True) -> Cancelled:
