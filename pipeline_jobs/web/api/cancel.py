@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response
 
-from pipeline_jobs.web.api.jobs import own_job
+from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import job_reply
 from pipeline_jobs.web.http.routes import Routes
@@ -23,5 +23,5 @@ routes = Routes("cancel", "/pipeline/jobs", tag="jobs")
     },
 )
 def cancel(path: JobPath) -> Response:
-    job = own_job(path.job_id).revoke()
+    job = handle_of(path.job_id).revoke()
     return job_reply(job, 200 if job.ended else 202)

@@ -6,7 +6,6 @@ from flask import Response
 
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import ANY_ID
-from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.listing import BUDGET
 from pipeline_jobs.states import LIVE
 from pipeline_jobs.web.access.caller import OwnHandle, caller
@@ -40,15 +39,6 @@ def handle_of(job_id: str) -> OwnHandle:
     """
     cell = web().cell
     return OwnHandle(cell.results(known_id(job_id)), caller())
-
-
-def own_job(job_id: str) -> OwnHandle:
-    """The same without Celery's result of it, for who asks and cancels: to make that one takes longer than to ask.
-
-    :raises UnknownJob: nothing can have this id.
-    """
-    cell = web().cell
-    return OwnHandle(JobHandle(cell.client, cell.say, known_id(job_id)), caller())
 
 
 def known_id(job_id: str) -> str:
@@ -132,7 +122,7 @@ def change(path: JobPath, body: ChangeRequest) -> Response:
     },
 )
 def delete(path: JobPath) -> Response:
-    job_id, handle = path.job_id, own_job(path.job_id)
+    job_id, handle = path.job_id, handle_of(path.job_id)
     try:
         done = handle.cancel()
     except UnknownJob:
@@ -140,8 +130,7 @@ def delete(path: JobPath) -> Response:
         return reply({"job_id": job_id, "status": "deleted"})
     if done.was in LIVE:
         return reply({"job_id": job_id, "status": "cancelled"}, 200 if done.ended else 202)
-    # Celery's result may be known to this process, and goes with the record.
-    handle_of(job_id).forget(done.order)
+    handle.forget(done.order)
     return reply({"job_id": job_id, "status": "deleted"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response
 
-from pipeline_jobs.web.api.jobs import own_job
+from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http import submitting
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.replies import job_path, job_reply
@@ -27,6 +27,6 @@ routes = Routes("retry", "/pipeline/jobs", tag="jobs")
     errors=(409, 429),
 )
 def retry(path: JobPath, body: RetryRequest, header: IdempotencyHeaders) -> Response:
-    old = own_job(path.job_id).record()
+    old = handle_of(path.job_id).record()
     job, headers = submitting.retry(old, body.from_stage, header.idempotency_key, body.changes(old, web().cell.pipelines))
     return job_reply(job, 201, {"Location": job_path(job), **headers})
