@@ -15,6 +15,19 @@ ACTOR = "make run"
 LIFE_SECONDS = 3600
 
 
+def required(settings: Settings) -> bool:
+    """The API asks for a key: one was made in this data folder before, or a setting says so. :raises StoreUnavailable:"""
+    client = connect(settings.redis_url)
+    try:
+        return _asks(KeyStore(Store(client, settings)), settings)
+    finally:
+        client.close()
+
+
+def _asks(keys: KeyStore, settings: Settings) -> bool:
+    return settings.require_keys or keys.required()
+
+
 @contextmanager
 def headers(settings: Settings, tenant: str) -> Iterator[dict[str, str]]:
     """Headers for requests of a tenant while the block lasts: none while no key was ever made, else a key that ends with the block.
@@ -24,7 +37,7 @@ def headers(settings: Settings, tenant: str) -> Iterator[dict[str, str]]:
     client = connect(settings.redis_url)
     try:
         keys = KeyStore(Store(client, settings))
-        if not (settings.require_keys or keys.required()):
+        if not _asks(keys, settings):
             yield {}
             return
         expires = int((time.time() + LIFE_SECONDS) * 1000)

@@ -41,18 +41,27 @@ def find_python() -> str:
     raise ConfigurationError(f"celery-exporter needs one of {', '.join(PYTHONS)}; it is not started")
 
 
+def installed(folder: Path = FOLDER, lock: Path = LOCK) -> bool:
+    """Its environment is there, as this lock file has it."""
+    stamp = folder / "installed"
+    return stamp.is_file() and stamp.read_text() == _digest(lock)
+
+
+def _digest(lock: Path) -> str:
+    return hashlib.sha256(lock.read_bytes()).hexdigest()
+
+
 def install(folder: Path = FOLDER, lock: Path = LOCK) -> Path:
     """Make its environment if there is none for this lock file.
 
     :return: the environment's interpreter.
     :raises subprocess.CalledProcessError: it cannot be installed (no network, say); pip's words are on our stderr.
     """
-    python, stamp = folder / "bin" / "python", folder / "installed"
-    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    if not (stamp.is_file() and stamp.read_text() == wanted):
+    python = folder / "bin" / "python"
+    if not installed(folder, lock):
         subprocess.run([find_python(), "-m", "venv", "--clear", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(lock)], check=True)
-        stamp.write_text(wanted)
+        (folder / "installed").write_text(_digest(lock))
     return python
 
 

@@ -21,7 +21,7 @@ from pipeline_jobs.access.secret_files import FLOWER_PASSWORD, FLOWER_USER, kept
 from pipeline_jobs.exceptions import ConfigurationError, PipelineJobsError
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.starting import environment
-from pipeline_jobs.up import access, readiness, sample, stack
+from pipeline_jobs.up import access, exporter, readiness, sample, stack
 from pipeline_jobs.up.display import JobView, say, show_result
 from pipeline_jobs.up.ports import choose_ports
 from pipeline_jobs.up.supervisor import Supervisor
@@ -205,13 +205,27 @@ def show_addresses(console: Console, settings: Settings, exporter_port: int | No
         "store": settings.redis_url,
     }
     if exporter_port is not None:
-        addresses["exporter"] = f"http://{stack.LOOPBACK}:{exporter_port}/metrics (is being installed the first time)"
+        soon = "" if exporter.installed() else "; it is being installed"
+        addresses["exporter"] = f"http://{stack.LOOPBACK}:{exporter_port}/metrics (Celery's own metrics, by celery-exporter{soon})"
     say(console)
     for name, address in addresses.items():
         say(console, f"  {name:<11} {address}")
     say(console)
+    show_how_to_go_on(console, settings, clip_url)
+
+
+def show_how_to_go_on(console: Console, settings: Settings, clip_url: str) -> None:
+    """A command that submits another job, and what it and others need in a terminal of their own."""
+    own = f"redis://{stack.LOOPBACK}:{settings.redis_port}/0"
+    if own == settings.redis_url != Settings.model_fields["redis_url"].default:
+        say(console, f"Commands in another terminal need: export PIPELINE_REDIS_URL={own}")
+    key = ""
+    if access.required(settings):
+        key = ' -H "Authorization: Bearer $KEY"'
+        say(console, "There are API keys, so each request needs one. Another key, in this folder:")
+        say(console, "  KEY=$(.venv/bin/python -m pipeline_jobs key create --all-tenants --role admin --name me)")
     body = f'{{"url": "{clip_url}", "tenant_id": "acme"}}'
-    say(console, f"Another job: curl {api}/pipeline/jobs -H 'Content-Type: application/json' -d '{body}'")
+    say(console, f"Another job: curl {api_address(settings)}/pipeline/jobs{key} -H 'Content-Type: application/json' -d '{body}'")
 
 
 def serve(supervisor: Supervisor, console: Console) -> None:

@@ -92,10 +92,17 @@ def http_ok(url: str) -> Probe:
         try:
             answer = requests.get(url, timeout=ANSWER_SECONDS)
         except requests.RequestException as error:
-            return str(error)
+            return _unanswered(url, error)
         return None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:500]}"
 
     return probe
+
+
+def _unanswered(url: str, error: requests.RequestException) -> str:
+    """For people who wait: of a part that still starts `requests` would say all that it tried."""
+    if isinstance(error, requests.Timeout):
+        return f"{url} does not answer within {ANSWER_SECONDS:.0f} s"
+    return f"nothing answers yet at {url}" if isinstance(error, requests.ConnectionError) else str(error)
 
 
 def parts_ok(url: str, names: Iterable[str]) -> Probe:
@@ -106,7 +113,7 @@ def parts_ok(url: str, names: Iterable[str]) -> Probe:
             parts = requests.get(url, timeout=ANSWER_SECONDS).json()["parts"]
             failing = [f"{name}: {parts[name]['reason']}" for name in names if not parts[name]["ok"]]
         except requests.RequestException as error:
-            return str(error)
+            return _unanswered(url, error)
         except (KeyError, TypeError):
             return "the API does not say which part is ready"
         return "; ".join(failing) or None

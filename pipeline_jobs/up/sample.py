@@ -16,6 +16,8 @@ import requests
 from pipeline_jobs.exceptions import ConfigurationError, PipelineJobsError
 
 TENANT = "demo"
+#: Where the samples are served if nothing else is there: the commands in README.md and the tutorial name it, so they work as they stand.
+PORT = 46_363
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 10.0
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -34,11 +36,11 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """Serve the files of a folder on a free loopback port, from a thread.
+    """Serve the files of a folder on loopback, from a thread: at `PORT`, or at any free port if that is taken.
 
     :return: its address, without a trailing slash.
     """
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder))) as server:
+    with _listening(functools.partial(_Quiet, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, name="samples", daemon=True)
         thread.start()
         try:
@@ -46,6 +48,13 @@ def serve(folder: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _listening(handler: Callable[..., SimpleHTTPRequestHandler]) -> ThreadingHTTPServer:
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", PORT), handler)
+    except OSError:
+        return ThreadingHTTPServer(("127.0.0.1", 0), handler)
 
 
 def check_clip(clip: Path) -> Path:

@@ -51,10 +51,12 @@ def test_it_is_installed_once_for_a_lock_file_and_again_for_another(monkeypatch:
     monkeypatch.setattr(subprocess, "run", run)
     lock = tmp_path / "exporter.lock"
     lock.write_text("a==1\n")
+    assert not exporter.installed(tmp_path / "env", lock)
     for _ in range(2):
         assert exporter.install(tmp_path / "env", lock) == tmp_path / "env" / "bin" / "python"
     assert [command[1:3] for command in ran] == [["-m", "venv"], ["-m", "pip"]]
     assert ran[1][-2:] == ["-r", str(lock)]
+    assert exporter.installed(tmp_path / "env", lock)
     lock.write_text("a==2\n")
     exporter.install(tmp_path / "env", lock)
     assert len(ran) == 4

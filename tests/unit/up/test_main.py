@@ -11,14 +11,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 import requests
 
+from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.store.store import Store, connect
 from pipeline_jobs.up.main import flower_login
 from tests import preloaded
 from tests.waiting import until
@@ -156,6 +158,21 @@ def test_it_serves_until_a_signal_and_then_stops_everything(data: Path, number: 
     kept = data / "flower-password"
     assert kept.stat().st_mode & 0o777 == 0o600
     assert f"(sign in as flower with the password {kept.read_text()})" in said
+
+
+def test_commands_in_another_terminal_are_given_the_port_and_the_key_that_they_need(data: Path) -> None:
+    """A key of an earlier day is still there the next: without a word, each command of README.md would be refused."""
+    with serving(data) as (_, words):
+        first = words.read_text()
+        (found,) = re.findall(r"need: export PIPELINE_REDIS_URL=(\S+)$", first, re.MULTILINE)
+        settings = load_settings({"PIPELINE_REDIS_URL": found, "PIPELINE_DATA_DIR": str(data)})
+        assert "Authorization" not in first
+        with closing(connect(found)) as client:
+            KeyStore(Store(client, settings)).create(ALL, Role.ADMIN, actor="test")
+    with serving(data) as (_, words):
+        said = words.read_text()
+    assert "key create --all-tenants" in said
+    assert re.search(r'Another job: curl \S+ -H "Authorization: Bearer \$KEY"', said)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import requests
 
 from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.up import sample
+from tests.stack import ROOT
 
 
 class FakeApi(ThreadingHTTPServer):
@@ -73,6 +74,14 @@ def test_files_are_served_on_loopback_and_no_longer_afterwards(tmp_path: Path) -
         assert requests.get(f"{url}/clip.mp4", timeout=60).content == b"media"
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{url}/clip.mp4", timeout=60)
+
+
+def test_they_are_served_where_the_readme_says_or_elsewhere_if_that_port_is_taken(tmp_path: Path) -> None:
+    assert f"http://127.0.0.1:{sample.PORT}/welcome.mp4" in (ROOT / "README.md").read_text("utf-8")
+    # Whoever has the port: us, or a stack that runs here.
+    with sample.serve(tmp_path) as first, sample.serve(tmp_path) as second:
+        assert not second.endswith(f":{sample.PORT}")
+        assert {requests.get(one, timeout=60).status_code for one in (first, second)} == {200}
 
 
 def test_a_missing_clip_is_said(tmp_path: Path) -> None:
