@@ -17,6 +17,8 @@ DEFAULT_WORKSPACE = "main"
 
 #: Letters, digits, `.`, `_`, `-`; starts with a letter or digit; at most 64. Safe in a key, a path, a header and a label.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: That, for people.
+NAME_RULE = "must be 1 to 64 letters, digits, '.', '_' or '-', of which the first is a letter or digit"
 #: The same, or `*`: all tenants.
 NAME_OR_ALL = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -42,7 +44,7 @@ def is_canary_pipeline(pipeline: str | None) -> bool:
 def check_name(field: str, name: str) -> None:
     """:raises InvalidInput: it is no name of a tenant or workspace; names the field."""
     if not NAME.fullmatch(name):
-        raise InvalidInput(f"{field} must match {NAME.pattern}", field=field)
+        raise InvalidInput(f"{field} {NAME_RULE}", field=field)
 
 
 @lru_cache(maxsize=1000)

@@ -197,8 +197,12 @@ def look(store: Store, settings: Settings, local: Mapping[str, str]) -> Seen:
         return Seen((Found("store_away", error.message), *own))
     told = {one.name for one in own}
     found += [one for one in _findings(known, now) if one.name not in told]
-    order = list(CONDITIONS)
-    return Seen(tuple(sorted((*own, *found), key=lambda one: order.index(one.name))), tuple(known), now)
+    return Seen(tuple(sorted((*own, *found), key=_place)), tuple(known), now)
+
+
+def _place(one: Found) -> tuple[int, int]:
+    """The worst first; of the same severity in the order of the table."""
+    return (ERROR, WARNING, ADVICE).index(one.severity), list(CONDITIONS).index(one.name)
 
 
 def _store(store: Store, settings: Settings) -> Iterator[Found]:
@@ -228,7 +232,7 @@ def _duties(store: Store, settings: Settings, known: Sequence[Process], now: int
         kinds = {one.about.kind for one in presence.live(known, now)}
         missing = [name for name, kind in (("beat_away", "beat"), ("maintenance_away", "maintenance")) if kind not in kinds]
         for name in missing or ["duties_late"]:
-            yield Found(name, f"maintenance last ran {late}")
+            yield Found(name, f"maintenance {late}")
     if settings.canary_seconds and store.text("heartbeat", "canary"):
         yield from _canary(store, LATE * settings.canary_seconds, now)
 
@@ -237,7 +241,7 @@ def _canary(store: Store, most: float, now: int) -> Iterator[Found]:
     late, load_now = _late(store, "canary", most, now), load(store)
     # While all slots are busy, the running jobs are the proof.
     if late and load_now.default.leases < load_now.default.capacity:
-        yield Found("canary_late", f"the last one came back {late}")
+        yield Found("canary_late", f"the canary {late}")
     for pool in load_now.pools[1:]:
         age = pool.canary_seconds
         if pool.slots and age is not None and age > most and pool.leases < pool.capacity:
@@ -247,9 +251,9 @@ def _canary(store: Store, most: float, now: int) -> Iterator[Found]:
 def _late(store: Store, duty: str, most: float, now: int) -> str | None:
     last = store.text("heartbeat", duty)
     if last is None:
-        return "never"
+        return "has never run"
     seconds = (now - int(last)) / 1000
-    return f"{seconds:.0f} s ago" if seconds > most else None
+    return f"last ran {seconds:.0f} s ago" if seconds > most else None
 
 
 def _history(store: Store, settings: Settings) -> Iterator[Found]:

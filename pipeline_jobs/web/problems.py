@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from pydantic_core import to_json
-from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeNotSatisfiable
 
 from pipeline_jobs import exceptions
 from pipeline_jobs.jobs.signals import AlreadySignalled, BadLink, SignalTooLate
@@ -31,6 +31,9 @@ DISK_RETRY_SECONDS = 300
 
 #: Before a client tries again that found another writer at its upload, in seconds.
 LOCKED_RETRY_SECONDS = 2
+
+#: Where the page for people is: its mistakes are told with links.
+_PAGE = "/pipeline/ui"
 
 #: Longest name of a field that an answer repeats, in characters.
 MAX_FIELD = 100
@@ -223,10 +226,22 @@ def _http(error: HTTPException) -> Response:
 
 def _detail(status: int, error: HTTPException) -> str:
     if status == 404:
-        return f"there is nothing at {request.path[:200]}"
+        return f"there is nothing at {request.path[:200]}{_hint()}"
+    if isinstance(error, MethodNotAllowed) and (taken := set(error.valid_methods or ()) - {"HEAD", "OPTIONS"}):
+        return f"this address takes only {', '.join(sorted(taken))}"
     if status == 413:
         return "the body is larger than PIPELINE_MAX_BODY_BYTES allows"
     return error.description or HTTPStatus(status).phrase
+
+
+def _hint() -> str:
+    """What a program may have meant that mistyped its path. People get a page with links."""
+    if request.path.startswith(_PAGE):
+        return ""
+    adapter = current_app.create_url_adapter(request)
+    if adapter and adapter.test(request.path.rstrip("/")):
+        return "; it is there without the slash at its end"
+    return "; /docs lists what there is"
 
 
 def _unexpected(error: Exception) -> Response:

@@ -17,7 +17,7 @@ from pipeline_jobs.files.upload import UPLOAD_ID
 from pipeline_jobs.job import ANY_ID, BATCH_ID
 from pipeline_jobs.jobs.signals import UnknownSignal
 from pipeline_jobs.stage import SIGNAL_NAME
-from pipeline_jobs.tenants import NAME, NAME_OR_ALL
+from pipeline_jobs.tenants import NAME, NAME_OR_ALL, NAME_RULE
 from pipeline_jobs.web.asked import asked
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.webhooks.endpoints import ENDPOINT_ID
@@ -29,7 +29,7 @@ def unknown_key() -> Refused:
 
 
 def _no_name(field: str) -> Callable[[], exceptions.InvalidInput]:
-    return lambda: exceptions.InvalidInput(f"{field} must match {NAME.pattern}", field=field)
+    return lambda: exceptions.InvalidInput(f"{field} {NAME_RULE}", field=field)
 
 
 #: By the name of a route's variable: what all of its values are like, and the answer to one that is not.

@@ -123,7 +123,8 @@ def read_json(most: int = MAX_ELEMENTS) -> Any:
     try:
         value = from_json(data, allow_inf_nan=False)
     except ValueError as error:
-        raise Refused(400, "malformed_json", f"the body is not JSON: {error}", field="body") from None
+        what = f"is not JSON: {error}" if data else "is empty: it must be a JSON object"
+        raise Refused(400, "malformed_json", f"the body {what}", field="body") from None
     # A shorter text has no room for them.
     if len(data) > 4 * MAX_KEYS and has_too_many_keys(value):
         raise Refused(413, "body_too_large", f"an object in the body has more than {MAX_KEYS} keys", field="body")

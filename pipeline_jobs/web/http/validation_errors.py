@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.tenants import NAME, NAME_RULE
 from pipeline_jobs.web.problems import MAX_FIELD, Refused
 
 _MAX_ERRORS = 20
@@ -20,6 +21,8 @@ _MESSAGES: Mapping[str, str] = {
     "model_type": "must be a JSON object",
     "dict_type": "must be a JSON object",
 }
+#: Of a pattern that people need not read, what pydantic says, in our words.
+_PATTERNS: Mapping[str, str] = {f"String should match pattern '^{NAME.pattern}$'": NAME_RULE}
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
@@ -30,7 +33,7 @@ def field_errors(error: ValidationError) -> list[dict[str, str]]:
     return [
         {
             "field": ".".join(map(str, one["loc"]))[:MAX_FIELD] or "body",
-            "message": _MESSAGES.get(one["type"], one["msg"].removeprefix("Value error, ")),
+            "message": _MESSAGES.get(one["type"]) or _PATTERNS.get(one["msg"]) or one["msg"].removeprefix("Value error, "),
             "code": one["type"],
         }
         for one in found

@@ -54,6 +54,8 @@ def _page(tenant_id: str, *, made: str = "", values: dict[str, str] | None = Non
         # The one that may least comes first.
         roles=[Role.READ.value, Role.SUBMIT.value, Role.ADMIN.value],
         made=made,
+        # Nobody who is signed in has none.
+        first=caller().key_id is None,
         values=values or {},
         error=error,
     )

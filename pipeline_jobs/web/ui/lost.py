@@ -22,7 +22,7 @@ def install(app: Flask) -> None:
         if request.endpoint is not None or not web().settings.ui or not web().settings.enable_job_queue:
             return problems.answer(error)
         root = url_for("ui.overview")
-        if request.path == "/" and request.method == "GET" and request.accept_mimetypes.best == "text/html":
+        if request.path == "/" and request.method == "GET" and _is_a_browser():
             return guard(Response(status=303, headers={"Location": root}))
         if not request.path.startswith(root + "/"):
             return problems.answer(error)
@@ -34,6 +34,11 @@ def install(app: Flask) -> None:
 
     app.register_error_handler(NotFound, lost)
     app.register_error_handler(MethodNotAllowed, lost)
+
+
+def _is_a_browser() -> bool:
+    """HTML is liked better than other types. Of what is liked as well, `best` would be the most specific: with Chromium it is no page."""
+    return request.accept_mimetypes.best_match(("application/json", "text/html")) == "text/html"
 
 
 def _is_page(app: Flask, path: str) -> bool:

@@ -119,6 +119,28 @@ class TestBrowsers:
 
 
 class TestErrors:
+    @pytest.mark.parametrize(
+        ("path", "hint"),
+        [
+            ("/", "/docs lists what there is"),
+            ("/pipeline/job/x", "/docs lists what there is"),
+            ("/pipeline/jobs/", "it is there without the slash at its end"),
+        ],
+    )
+    def test_a_mistyped_address_gets_a_hint(self, client: FlaskClient, path: str, hint: str) -> None:
+        assert problem_of(client.get(path), 404, "not_found")["detail"] == f"there is nothing at {path}; {hint}"
+
+    def test_people_at_a_mistyped_address_of_the_page_get_links_instead(self, client: FlaskClient) -> None:
+        assert "/docs" not in client.get("/pipeline/ui/nothing").text
+
+    def test_what_is_wrong_is_said_in_words(self, client: FlaskClient) -> None:
+        empty = client.post("/pipeline/jobs", data="", content_type="application/json")
+        assert problem_of(empty, 400, "malformed_json")["detail"] == "the body is empty: it must be a JSON object"
+        rule = "must be 1 to 64 letters, digits, '.', '_' or '-', of which the first is a letter or digit"
+        body = problem_of(client.post("/pipeline/jobs", json={"url": URL, "tenant_id": "a b"}), 422, field="tenant_id")
+        assert body["detail"] == f"tenant_id: {rule}"
+        assert problem_of(client.get("/pipeline/jobs?tenant_id=a%20b"), 422)["detail"].endswith(rule)
+
     def test_an_unknown_route_is_404(self, client: FlaskClient) -> None:
         body = problem_of(client.get("/pipeline/nothing?x=1"), 404, "not_found")
         assert body["instance"] == "/pipeline/nothing"
@@ -139,7 +161,8 @@ class TestErrors:
     )
     def test_a_wrong_method_is_405_and_says_which_are_right(self, client: FlaskClient, method: str, path: str, allowed: set[str]) -> None:
         response = client.open(path, method=method)
-        problem_of(response, 405, "method_not_allowed")
+        detail = problem_of(response, 405, "method_not_allowed")["detail"]
+        assert detail == f"this address takes only {', '.join(sorted(allowed))}"
         assert allowed <= set(response.headers["Allow"].split(", "))
 
     def test_a_surprise_is_a_500_that_tells_nothing_but_is_logged(self, client: FlaskClient, fail: Callable[[Exception], None]) -> None:

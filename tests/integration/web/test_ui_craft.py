@@ -70,9 +70,13 @@ class TestWrongAddresses:
 
     def test_a_slash_at_the_end_is_forgiven_and_the_root_leads_to_the_page(self, client: FlaskClient, world: World) -> None:
         assert signed_in(client, world).get("/jobs/?status=failed").headers["Location"] == f"{UI}/jobs?status=failed"
-        there = client.get("/", headers={"Accept": "text/html"})
-        assert (there.status_code, there.headers["Location"]) == (303, UI)
-        assert client.get("/").status_code == 404
+        # Chromium names pictures, too, and something whose parameter makes it more specific than HTML.
+        chromium = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"
+        for accept in ("text/html", chromium):
+            there = client.get("/", headers={"Accept": accept})
+            assert (there.status_code, there.headers["Location"]) == (303, UI)
+        for program in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
+            assert client.get("/", headers=program).status_code == 404
 
     def test_every_page_says_which_parameters_it_knows(self, client: FlaskClient, world: World) -> None:
         pages = {

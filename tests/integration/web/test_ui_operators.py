@@ -41,6 +41,13 @@ def test_the_window_shows_slots_shares_and_why_the_next_one_waits(client: FlaskC
     assert "Its tenant has reached its maximum number of running jobs." in root.get(f"/jobs/{waiting}").text
 
 
+def test_a_forecast_is_offered_once_there_is_a_tenant_to_forecast(client: FlaskClient, world: World) -> None:
+    root = signed_in(client, world, ALL, Role.READ)
+    assert "What would a change do?" not in root.get("/fairness").text
+    world.cell.client.submit(NewJob(pipeline="sleep", tenant_id="a"))
+    assert "What would a change do?" in root.get("/fairness").text
+
+
 def test_a_forecast_is_shown_and_nothing_is_saved(client: FlaskClient, world: World) -> None:
     for tenant in ("a", "b"):
         for _ in range(20):
@@ -62,6 +69,10 @@ def test_on_call_says_what_is_wrong_and_what_to_do(client: FlaskClient, world: W
     root = signed_in(client, world, ALL, Role.READ)
     page = unescape(root.get("/oncall").text)
     assert ("Something is broken" in page, "Start it: celery -A celery_app beat." in page) == (True, True)
+    assert "maintenance has never run" in page
+    severities = re.findall(r"\((error|warning|advice)\)", page)
+    assert severities == sorted(severities, key=("error", "warning", "advice").index)
+    assert len(set(severities)) > 1
     world.fail(world.put("acme").job_id, code="worker_lost")
     page = root.get("/oncall").text
     assert (f'href="{UI}/jobs?error_code=worker_lost"' in page, "w1" in page) == (True, True)
