@@ -16,7 +16,8 @@ from rich.text import Text
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.exceptions import PipelineJobsError
+from pipeline_jobs.exceptions import PipelineJobsError, StoreUnavailable
+from pipeline_jobs.operation.effective import masked
 
 _NONE = "-"
 
@@ -27,11 +28,14 @@ def with_cell(command: Callable[..., None]) -> Callable[..., None]:
     @click.pass_context
     @functools.wraps(command)
     def wrapped(context: click.Context, /, **values: Any) -> None:
+        cell: Cell | None = getattr(getattr(context.obj, "app", None), "cell", None)
+        if cell is None:
+            raise click.ClickException("the app of this installation is required: celery -A celery_app jobs ...")
         try:
-            cell: Cell | None = getattr(getattr(context.obj, "app", None), "cell", None)
-            if cell is None:
-                raise click.ClickException("the app of this installation is required: celery -A celery_app jobs ...")
             command(cell, **values)
+        except StoreUnavailable as error:
+            where = masked(cell.settings.redis_url)
+            raise click.ClickException(f"{error.message}: is it running at {where}? PIPELINE_REDIS_URL names another address.") from None
         except PipelineJobsError as error:
             raise click.ClickException(error.message) from None
 

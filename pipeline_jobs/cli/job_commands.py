@@ -178,8 +178,8 @@ _FIELDS = ("url", "pipeline", "tenant_id", "workspace_id", "quality", "priority"
 @json_option("Print the whole job as JSON.")
 @with_cell
 def submit_job(cell: Cell, fields: str, as_json: bool, tags: tuple[str, ...], **given: Any) -> None:
-    """Make a job: prints its id. JSON is an object with the fields of a new job, such as {"pipeline": "sleep", "params": {"seconds": 5}};
-    `run_at` is in Unix milliseconds. What an option gives stands before the same field of the object."""
+    """Make a job: prints its id. JSON is an object with the fields of a new job, such as {"url": "https://example.com/talk.mp4", "params":
+    {"summary_sentences": 5}}; `run_at` is in Unix milliseconds. What an option gives stands before the same field of the object."""
     try:
         values = json.loads(fields)
     except ValueError as error:

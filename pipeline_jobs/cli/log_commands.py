@@ -38,6 +38,9 @@ def show_logs(cell: Cell, job_id: str, follow: bool, attempt: int | None, level:
         if page.next_after is None:
             break
     if not follow or page.complete:
+        if not reached:
+            # Not among the lines, which a script may read.
+            click.echo("Its stages have said nothing. What happened to it: jobs events", err=True)
         return
     with cell.events.follow_log(job_id, log.tenant_id, reached, wanted=lambda line: any(wanted([line], attempt, least))) as follower:
         while follower.end is None:

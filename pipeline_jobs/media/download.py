@@ -126,7 +126,8 @@ class _Try:
         self.url = url
         self.part = part
         self.allow_private = allow_private
-        self.host = urlsplit(url).hostname or "the source"
+        # With its port, if one is named: it is often that which is wrong.
+        self.host = urlsplit(url).netloc.rpartition("@")[2] or "the source"
         self.done = threading.Event()
         self.error: Exception | None = None
         self.thread = threading.Thread(target=self._main, name="media-download", daemon=True)

@@ -320,3 +320,9 @@ def test_a_list_is_narrowed_by_the_code_of_an_error_and_by_a_text(jobs: Cell, ru
     for options in (("--error", "source_not_found"), ("--find", "harbor"), ("--find", "NO AUDIO")):
         assert [one["job_id"] for one in json.loads(run("list", *options, "--json").output)] == [job.job_id], options
     assert json.loads(run("list", "--error", "no_such", "--json").output) == []
+
+
+def test_the_log_of_a_job_that_said_nothing_says_so_beside_the_answer(jobs: Cell, run: Run) -> None:
+    done = run("logs", jobs.submit().job_id)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "Its stages have said nothing." in done.stderr

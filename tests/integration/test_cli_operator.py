@@ -63,6 +63,13 @@ class TestDoctor:
         assert done.exit_code == 1
         assert "ERROR    store_away: The store cannot be reached." in done.output
 
+    def test_other_commands_say_where_they_looked_for_it_and_no_password(self, cell: Settings) -> None:
+        away = make_cell(cell.model_copy(update={"redis_url": "redis://:s3cret@127.0.0.1:1/0"}))
+        done = runner(away)("list")
+        assert (done.exit_code, "s3cret" in done.output) == (1, False)
+        assert "the store cannot be reached: is it running at redis://:" in done.output
+        assert "@127.0.0.1:1/0? PIPELINE_REDIS_URL names another address." in done.output
+
     def test_a_wrong_artifact_url_is_found_by_the_command_itself(self, jobs: Cell) -> None:
         found = runner(jobs.with_settings(artifacts_url="nope://x"))("doctor", "--json").output
         detail = next(one["detail"] for one in json.loads(found)["conditions"] if one["condition"] == "artifacts_unwritable")

@@ -6,6 +6,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from ssrfguard import Policy
@@ -112,10 +113,10 @@ def test_a_refused_connection_is_unavailable(make_context: MakeContext, target: 
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/a.mp4"
-        with pytest.raises(SourceUnavailable, match="cannot be reached") as caught:
+        with pytest.raises(SourceUnavailable) as caught:
             download.download(make_context(), url, target)
-    assert "Errno" not in str(caught.value)
-    assert "urllib3" not in str(caught.value)
+    # Of us, and with the port, which may be what is wrong; of no library.
+    assert str(caught.value) == f"{urlsplit(url).netloc}: cannot be reached"
 
 
 def test_a_server_that_says_nothing_times_out(
