@@ -165,7 +165,7 @@ clean:  ## remove environments, caches and the data of the local stack
 	rm -rf .docker-test .venv .venv-chart .venv-exporter .venv-quality .run .bench .mypy_cache .ruff_cache .pictures .pytest_cache .hypothesis build dist *.egg-info .clients .site .venv-clients .venv-site clients/typescript/node_modules
 
 $(RUN_STAMP): requirements/run.lock $(SOURCES) | $(PY)
-	@echo "Installing what pipeline-jobs needs into $(VENV) ..."
+	@echo "Installing what pipeline-jobs needs into $(VENV): 100 packages, some minutes the first time ..."
 	@$(INSTALL) -r requirements/run.lock
 	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@

@@ -167,6 +167,8 @@ def verify_webhook(secret: str, headers: Mapping[str, str], body: bytes, now: fl
 
 def main(url: str, media: str) -> int:
     """Make a job and show how it goes on. :return: 0 if it completed."""
+    # Said at once if nothing is there: `create` would wait until something is.
+    requests.get(f"{url}/health/live", timeout=60)
     client = Client(url, os.environ.get("PIPELINE_API_KEY"))
     job = client.create(url=media)
     for event in client.follow(job["job_id"]):
@@ -178,4 +180,11 @@ def main(url: str, media: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m examples.client API_URL MEDIA_URL")
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except Refused as refused:
+        sys.exit(f"The API said no: {refused}. A key comes from PIPELINE_API_KEY.")
+    except requests.ConnectionError:
+        sys.exit(f"Nothing answers at {sys.argv[1]}.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +14,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from examples.client import Client, Refused, verify_webhook
-from tests.stack import Stack
+from tests.stack import ROOT, Stack
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
@@ -79,3 +81,17 @@ def test_a_webhook_is_checked_as_the_standard_says() -> None:
     for wrong in wrongs:
         with pytest.raises(ValueError, match=r"signature|old"):
             wrong()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "usage: python -m examples.client API_URL MEDIA_URL"),
+        (("http://127.0.0.1:1", "https://media.example/a.mp4"), "Nothing answers at http://127.0.0.1:1."),
+    ],
+)
+def test_as_a_program_it_says_what_is_wrong_in_one_line(arguments: tuple[str, ...], said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.client", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr.strip()) == (1, said)

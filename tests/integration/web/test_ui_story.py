@@ -299,7 +299,7 @@ class TestKeys:
     def test_the_first_one_is_made_on_the_command_line(self, client: FlaskClient, world: World) -> None:
         for tenant in ("acme", "*"):
             page = client.get(f"{UI}/tenants/{tenant}/keys").text
-            assert ("jobs key create --all-tenants" in page, "<form method=\"post\" action=\"/pipeline/ui/tenants" in page) == (True, False)
+            assert ("jobs key create --all-tenants" in page, '<form method="post" action="/pipeline/ui/tenants' in page) == (True, False)
         answer = client.post(f"{UI}/tenants/acme/keys", data={"role": "admin"}, headers=OURS)
         assert (answer.status_code, "command line" in answer.text, world.keys.list("acme")) == (403, True, [])
 
