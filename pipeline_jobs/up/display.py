@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline_jobs.states import Reason
+
 #: Without a terminal: a line at each new stage and each so many per cent.
 PLAIN_STEP = 10
 
@@ -49,6 +51,8 @@ class JobView:
 def doing(job: Mapping[str, Any]) -> str:
     """Its stage and message, or why it waits: `transcribe: 12 s of 21 s`."""
     if job["status"] == "queued":
+        if job["reason"] == Reason.DISPATCHED:
+            return "a worker is about to start it"
         return f"waits: {job['reason']}" if job["reason"] else "waits"
     return ": ".join(word for word in (job["stage"], job["message"]) if word)
 

@@ -27,6 +27,7 @@ def test_without_a_terminal_a_line_is_written_for_each_stage_and_ten_per_cent() 
     console = plain()
     with JobView(console) as view:
         view.show(job("queued", reason="fair_share"))
+        view.show(job("queued", 0.1, "fetch", reason="dispatched"))
         view.show(job("running", 1.0, "fetch", "1 of 9 MB"))
         view.show(job("running", 2.0, "fetch", "2 of 9 MB"))
         view.show(job("running", 11.0, "fetch", "9 of 9 MB"))
@@ -34,6 +35,7 @@ def test_without_a_terminal_a_line_is_written_for_each_stage_and_ten_per_cent() 
         view.show(job("completed", 100.0, "publish"))
     assert written(console).splitlines() == [
         "  queued      0.0 %  waits: fair_share",
+        "  queued      0.1 %  a worker is about to start it",
         "  running     1.0 %  fetch: 1 of 9 MB",
         "  running    11.0 %  fetch: 9 of 9 MB",
         "  running    15.0 %  probe",
