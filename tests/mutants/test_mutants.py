@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -33,10 +34,11 @@ def test_every_guard_has_a_name_of_its_own_and_stands_once_in_its_file() -> None
             assert all((tree / test).is_file() for test in guard.tests)
 
 
-def test_the_tests_pass_without_a_mutant() -> None:
+def test_a_file_that_fails_without_any_mutant_is_named() -> None:
     """Of one guard: those of `FEW` pass without theirs in this very run."""
-    verdict = check_unchanged((guard("", ""),))
-    assert verdict.word == "survived", verdict.output
+    assert check_unchanged((guard("", ""), guard("", "", "tests/unit/test_states.py::no_such_test")), 2).keys() == {
+        "tests/unit/test_states.py::no_such_test"
+    }
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -45,6 +47,17 @@ def test_a_mutant_is_caught(name: str) -> None:
     verdict = try_guard(guard)
     assert verdict.word == "caught", verdict.output
     assert verdict.by.startswith(guard.tests)
+
+
+def test_the_test_that_caught_it_the_last_time_is_tried_first_and_the_others_if_it_does_not() -> None:
+    caught_by = json.loads(mutants.CAUGHT.read_text("utf-8"))
+    assert all(name in BY_NAME and by.partition("::")[0] in BY_NAME[name].tests for name, by in caught_by.items())
+    word, mutant = (
+        "tests/unit/test_states.py::test_celerys_word",
+        guard("return _STATES[job.status]", "return ''", "tests/unit/test_states.py"),
+    )
+    assert try_guard(mutant, word).by.startswith(word)
+    assert try_guard(mutant, "tests/unit/test_states.py::test_that_is_gone").by not in ("", word)
 
 
 def guard(old: str, new: str, tests: str = "tests/unit/test_states.py::test_celerys_word") -> Guard:
@@ -71,7 +84,7 @@ def test_a_mutant_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_word_that_no_guard_has_runs_no_tests(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def check_nothing(guards: tuple[Guard, ...]) -> machine.Verdict:
+    def check_nothing(guards: tuple[Guard, ...], jobs: int) -> dict[str, machine.Verdict]:
         raise AssertionError("the tests were run")
 
     monkeypatch.setattr(mutants, "check_unchanged", check_nothing)
