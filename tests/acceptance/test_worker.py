@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -21,10 +21,8 @@ from tests.acceptance.conftest import SHORT_LEASE
 from tests.bodies import THREADS
 from tests.integration.recount import differences
 from tests.living import children
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
 
 
 @pytest.fixture(scope="module")

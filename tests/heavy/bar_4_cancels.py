@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 
 from tests.heavy.bodies import MODULE
 from tests.heavy.cancels import run_cancels
-from tests.stack import Stack
+from tests.stack import MakeStack
 
 #: What the settings' defaults promise, in seconds: a stage that cooperates, one that must be killed.
 BOUNDS = (15.0, 45.0)
 
 
-def test_a_thousand_cancels(make_stack: Callable[..., Stack]) -> None:
+def test_a_thousand_cancels(make_stack: MakeStack) -> None:
     stack = make_stack(
         modules=MODULE, max_concurrent_jobs=16, announce_seconds=1.0, lease_seconds=60.0, cancel_grace_seconds=15.0, rescue_seconds=5.0,
         hint_seconds=15.0,
