@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,6 +28,7 @@ from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page, see_other
 from pipeline_jobs.web.ui.cancelling import who_cancelled
+from pipeline_jobs.web.ui.forms import form_token, sent_token
 from pipeline_jobs.web.ui.listing import GROUPS, SINCE, called, filters, read_box, read_query, since, write_box
 from pipeline_jobs.web.ui.results import result_view, safe_link
 from pipeline_jobs.web.ui.story import as_curl, happenings, timeline, title_of
@@ -145,8 +145,7 @@ def job(job_id: str) -> Response:
         deliveries=sent,
         # Where the film begins, in seconds: a link to a line of the transcript works without a script.
         at=request.args.get("t", type=int),
-        # Of the form that runs it again: sent twice, it makes one job.
-        token=secrets.token_urlsafe(16),
+        token=form_token(),
         **_stream(record),
     )
 
@@ -168,7 +167,7 @@ def cancel(job_id: str) -> Response:
 @blueprint.post("/jobs/<job_id>/retry")
 def retry(job_id: str) -> Response:
     old = handle_of(job_id).record()
-    made, _ = submitting.retry(old, request.form.get("from_stage") or None, request.form.get("token", "")[:64] or None)
+    made, _ = submitting.retry(old, request.form.get("from_stage") or None, sent_token())
     return see_other("ui.job", job_id=made.job_id)
 
 
