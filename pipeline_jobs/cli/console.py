@@ -113,7 +113,7 @@ def print_list(found: Iterable[Any], as_json: bool, titles: Sequence[str], row: 
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """At a terminal cut to its width; elsewhere whole, for programs that read it."""
+    """Print rows below their titles: cut to the width of a terminal; elsewhere whole, for programs that read them."""
     cells = [list(titles), *map(shown, rows)]
     if sys.stdout.isatty():
         Console().print(drawn(cells))
@@ -124,7 +124,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
 
 def drawn(cells: Sequence[Sequence[str]]) -> Table:
-    """Rows of text, the titles first. The first column, an id as a rule, is never cut."""
+    """A table of rows of text, of which the first are the titles. The first column, an id as a rule, is never cut."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, title in enumerate(cells[0]):
         table.add_column(
@@ -137,5 +137,5 @@ def drawn(cells: Sequence[Sequence[str]]) -> Table:
 
 
 def shown(row: Sequence[object]) -> list[str]:
-    """Each in one line, without what would steer the terminal: titles, addresses and errors are tenants' words."""
+    """The cells as texts of one line, without what would steer the terminal: titles, addresses and errors are tenants' words."""
     return [_NONE if cell in (None, "") else "".join(one if one.isprintable() else " " for one in str(cell)) for cell in row]

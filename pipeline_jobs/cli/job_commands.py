@@ -113,7 +113,7 @@ def list_jobs(cell: Cell, query: JobQuery, limit: int, as_json: bool) -> None:
 
 
 def first_of(ask: Callable[[JobQuery], Page[Job]], query: JobQuery, limit: int) -> list[Job]:
-    """So many jobs of a list that is asked for page by page."""
+    """The first jobs of a list that is asked for page by page, at most so many."""
     found: list[Job] = []
     while True:
         page = ask(replace(query, limit=limit - len(found)))

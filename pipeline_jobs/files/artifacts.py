@@ -87,7 +87,7 @@ class ArtifactStore:
         return Signer(self._secret(), salt=_SALT)
 
     def make_ready(self) -> None:
-        """Make what else is made at the first use. :raises Exception: the root cannot be opened; each fsspec back end has its own."""
+        """Open now what the first use would open. :raises Exception: the root cannot be opened; each fsspec back end has its own."""
         _ = self._tree, self._signer
 
     def check_room(self, size: int) -> None:
@@ -108,7 +108,7 @@ class ArtifactStore:
         return self._room.lacks(self.folder) if self.folder else None
 
     def disk_bytes(self) -> tuple[int, int] | None:
-        """Of its disk: how many are free, and how many must stay free. None: it is on none of this machine, or that cannot be asked."""
+        """How many bytes of its disk are free, and how many must stay so. None: no disk of this machine has it, or cannot be asked."""
         try:
             return self._room.bytes(self.folder) if self.folder else None
         except OSError:
@@ -148,7 +148,7 @@ class ArtifactStore:
                 self._fs.pipe_file(target, b"".join(pieces))
 
     def fault(self) -> str | None:
-        """Try it: why nothing can be stored now, or None."""
+        """Store a little, and remove it. :return: why nothing can be stored now, or None."""
         path = f"{PROBE_FOLDER}/{secrets.token_hex(8)}"
         try:
             if reason := self.lacks_room():

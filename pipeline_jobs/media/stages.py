@@ -115,7 +115,7 @@ def summarise(context: JobContext) -> Mapping[str, Any]:
 
 
 class Child:
-    """Of one run. `with Child(context) as child:` it is gone afterwards, with all that it started."""
+    """The child process of one run. After `with Child(context) as child:` it is gone, with all that it started."""
 
     def __init__(self, context: JobContext) -> None:
         self._context = context
@@ -254,7 +254,7 @@ class Child:
         return bool(piece)
 
     def _death(self) -> StageError:
-        """Why it is no more, as the stage's error."""
+        """Why the child died, as an error of the stage."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(GONE_SECONDS)
         self._end()
@@ -271,11 +271,11 @@ class Child:
         return InternalError(f"the process that handles the media ended with {code} and without an answer")
 
     def close(self) -> None:
-        """It is not needed any more."""
+        """Let the child end: it is not needed any more."""
         self._end()
 
     def _end(self) -> None:
-        """Have it gone. Its children die with it; when none has its standard error open any more, nobody writes to the folder."""
+        """Kill the child. Its own children die with it; when none has its standard error open any more, nobody writes to the folder."""
         if self._errors.closed:
             return
         self._socket.close()

@@ -168,7 +168,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a look had to go by."""
+    """What a look found: the conditions that hold, and the processes that there are."""
 
     found: tuple[Found, ...]
     processes: tuple[Process, ...] = ()

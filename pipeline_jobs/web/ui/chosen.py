@@ -67,7 +67,7 @@ def _action() -> str:
 
 
 def _records() -> list[Job]:
-    """Those that are still there. :raises Refused: 422, none or too many were ticked."""
+    """The jobs that were ticked and are still there. :raises Refused: 422, none or too many were ticked."""
     ids = list(dict.fromkeys(request.values.getlist("id")))
     if not 0 < len(ids) <= MOST:
         raise Refused(422, "invalid_input", f"id: tick 1 to {MOST} jobs", field="id")

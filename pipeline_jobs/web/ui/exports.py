@@ -49,7 +49,7 @@ def to_text(lines: Sequence[Segment]) -> str:
 
 
 def _timed(lines: Sequence[Segment]) -> list[tuple[float, float, Segment]]:
-    """Each with its end: its own, at most the next one's start, at least a moment."""
+    """Each line with its start and its end: its own end, at most the next one's start, at least a moment."""
     starts = [line.start for line in lines[1:]] + [lines[-1].end or lines[-1].start + _LAST]
     return [
         (one.start, max(min(one.end or after, max(after, one.start)), one.start + 0.1), one)

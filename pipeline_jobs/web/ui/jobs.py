@@ -57,7 +57,7 @@ def jobs() -> Response:
 
 
 def explained(found: Iterable[Job]) -> list[Job]:
-    """Those that wait with their reason and limit as their own pages have them; without, where the store cannot tell now."""
+    """The jobs, those that wait with their reason and limit as their own pages have them; without, where the store cannot tell now."""
     listed = list(found)
     waiting = [one.job_id for one in listed if one.status is JobStatus.QUEUED]
     positions = dict(zip(waiting, queue_positions(web().cell.store, waiting), strict=True))
@@ -209,7 +209,7 @@ def steps(record: Job) -> list[dict[str, Any]]:
 
 
 def newest_lines(record: Job) -> list[Line]:
-    """Of its log, as far as the store has it."""
+    """The newest lines of its log, as far as the store has it."""
     if not record.log_lines:
         return []
     return caller().own(read_one(web().cell.store, record.job_id), UnknownJob).shown()[-MOST_LINES:]
@@ -222,7 +222,7 @@ def deliveries(record: Job) -> list[Delivery]:
 
 
 def _events(record: Job) -> Sequence[Event]:
-    """Those of its log. Of a job that runs they are told with the whole page only: its polls are many."""
+    """The events of its log. Of a job that runs they are told with the whole page only: its polls are many."""
     return () if is_fragment() and not record.ended else read_all(web().cell.store, record.job_id)
 
 

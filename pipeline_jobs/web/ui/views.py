@@ -24,7 +24,7 @@ View = tuple[str, dict[str, str]]
 
 
 def saved() -> list[View]:
-    """Those of this browser and key; what cannot be read is none."""
+    """The views of this browser and key; what cannot be read is none."""
     who = maybe_caller()
     owner, views = _read()
     return views if who is not None and owner == (who.key_id or "") else []
@@ -68,5 +68,5 @@ def save_view() -> Response:
 
 
 def is_open(view: View, found: dict[str, str]) -> bool:
-    """The list shows this one."""
+    """The list shows this view."""
     return urlencode(sorted(view[1].items())) == urlencode(sorted(found.items()))
