@@ -6,7 +6,8 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -85,6 +86,15 @@ def limit_option(most: int = 1000) -> Callable[[Any], Any]:
 
 def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def must_be_json() -> Iterator[None]:
+    """Around the reading of what was given as JSON. :raises click.UsageError: it is none."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(f"this is not JSON: {error}") from None
 
 
 def say(as_json: bool, value: object, text: str) -> None:

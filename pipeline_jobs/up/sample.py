@@ -55,14 +55,14 @@ def check_clip(clip: Path) -> Path:
     return clip
 
 
-def submit(api: str, url: str, tenant: str = TENANT, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+def submit(api: str, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     """POST the job.
 
     :param headers: a key, where the API asks for one.
     :return: the job as the API shows it.
     :raises ApiRefused: any answer but 201, with its words.
     """
-    answer = requests.post(f"{api}/pipeline/jobs", json={"url": url, "tenant_id": tenant}, headers=headers, timeout=ANSWER_SECONDS)
+    answer = requests.post(f"{api}/pipeline/jobs", json={"url": url, "tenant_id": TENANT}, headers=headers, timeout=ANSWER_SECONDS)
     if answer.status_code != 201:
         raise ApiRefused(f"POST /pipeline/jobs answered {answer.status_code}: {answer.text[:500]}")
     return dict(answer.json())
