@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, takewhile
 from typing import NamedTuple
 
@@ -54,6 +54,16 @@ def of_words(words: Sequence[tuple[float, float, str, float]]) -> list[Cue]:
 def fits(text: str) -> bool:
     """The text fits into one caption."""
     return len(textwrap.wrap(text, LINE)) <= LINES
+
+
+def webvtt(cues: Iterable[tuple[float, float, str]]) -> str:
+    """A WebVTT file (W3C) of these cues: seconds, and what is shown then, in which `<` and `&` are marks."""
+    return "\n".join(["WEBVTT\n", *(f"{_moment(start)} --> {_moment(end)}\n{text}\n" for start, end, text in cues)])
+
+
+def _moment(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds * 1000), 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest / 1000:06.3f}"
 
 
 def _texts(text: str) -> Iterator[str]:

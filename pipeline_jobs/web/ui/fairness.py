@@ -117,12 +117,9 @@ def _forecast(slots: int, all_of: list[Standing], asked: dict[str, str]) -> list
     if not asked["of"] or not given:
         return None
     if asked["of"] not in {one.tenant_id for one in all_of}:
-        raise Refused(422, "invalid_input", "this tenant has nothing to do now", field="of", errors=[_error("of", "has nothing to do now")])
+        fault = {"field": "of", "message": "has nothing to do now", "code": "invalid_input"}
+        raise Refused(422, "invalid_input", "this tenant has nothing to do now", field="of", errors=[fault])
     body = check(LimitsRequest, {name: typed_number(value, name == "max_concurrent") for name, value in given.items()})
     changed = {"weight": body.weight, "limit": body.max_concurrent}
     changes = {name: changed[name] for name, field in (("weight", "weight"), ("limit", "max_concurrent")) if field in given}
     return list(zip(all_of, forecast(slots, all_of, asked["of"], changes), strict=True))
-
-
-def _error(field: str, message: str) -> dict[str, str]:
-    return {"field": field, "message": message, "code": "invalid_input"}
