@@ -26,7 +26,7 @@ from fsspec.implementations.local import LocalFileSystem
 from itsdangerous import Signer
 
 from pipeline_jobs import disk
-from pipeline_jobs.exceptions import ConfigurationError, DiskFull, InvalidInput, PublishError, StoreUnavailable
+from pipeline_jobs.exceptions import ConfigurationError, DiskFull, InvalidInput, PipelineJobsError, PublishError, StoreUnavailable
 from pipeline_jobs.files import paced
 from pipeline_jobs.files.paced import Pieces, Turn
 
@@ -381,20 +381,15 @@ def _open_root(root_url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def _told_as(kind: type[PipelineJobsError], text: str, *known: type[Exception]) -> Iterator[None]:
+    """Each fsspec back end has errors of its own: they are told as one of ours. :param known: what needs no other words."""
     try:
         yield
-    except (FileNotFoundError, StoreUnavailable):
+    except (kind, *known):
         raise
-    except Exception as error:  # each fsspec back end has errors of its own
-        raise StoreUnavailable(f"the artifact store cannot be read now ({type(error).__name__})") from error
+    except Exception as error:
+        raise kind(f"{text} ({type(error).__name__})") from error
 
 
-@contextmanager
-def _publish_errors() -> Iterator[None]:
-    try:
-        yield
-    except (InvalidInput, PublishError):
-        raise
-    except Exception as error:  # each fsspec back end has errors of its own
-        raise PublishError(f"the store of artifacts failed ({type(error).__name__})") from error
+_reading = partial(_told_as, StoreUnavailable, "the artifact store cannot be read now", FileNotFoundError)
+_publish_errors = partial(_told_as, PublishError, "the store of artifacts failed", InvalidInput)
