@@ -30,19 +30,6 @@ def canary() -> Iterator[FakeSite]:
     canary.close()
 
 
-@pytest.fixture
-def connects(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every address that something connects to; nothing is connected."""
-    seen: list[Any] = []
-
-    def connect(self: socket.socket, address: Any) -> None:
-        seen.append(address)
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(socket.socket, "connect", connect)
-    return seen
-
-
 def port_of(site: FakeSite) -> int:
     return int(site.url("").rsplit(":", 1)[1])
 

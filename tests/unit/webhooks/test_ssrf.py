@@ -44,19 +44,6 @@ def canary() -> Iterator[Receiver]:
         yield receiver
 
 
-@pytest.fixture
-def connects(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Every address that something connects to; none is really connected to."""
-    seen: list[object] = []
-
-    def connect(self: socket.socket, address: object) -> None:
-        seen.append(address)
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(socket.socket, "connect", connect)
-    return seen
-
-
 def any_port(port: int) -> Policy:
     """The policy with the canary's port and http allowed: only the table of addresses stands between."""
     strict = webhook_policy(False)
