@@ -14,11 +14,11 @@ from typing import Any
 import requests
 
 from pipeline_jobs.exceptions import ConfigurationError, PipelineJobsError
+from pipeline_jobs.states import TERMINAL
 
 TENANT = "demo"
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 10.0
-ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 class ApiRefused(PipelineJobsError):
@@ -86,7 +86,7 @@ def follow(
         session.headers.update(headers or {})
         while True:
             show(job)
-            if job["status"] in ENDED:
+            if job["status"] in TERMINAL:
                 return job
             time.sleep(POLL_SECONDS)
             alive()

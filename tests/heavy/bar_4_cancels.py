@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 
 from tests.heavy.bodies import MODULE
 from tests.heavy.cancels import run_cancels
@@ -23,7 +24,7 @@ def test_a_thousand_cancels(make_stack: MakeStack) -> None:
         stack.worker(name, "--autoscale=8,8")
     seed = int(os.environ.get("SEED", "4"))
     figures = run_cancels(stack, slots=16, plain=760, racing=200, forced=40, bystanders=300, seed=seed, bounds=BOUNDS)
-    print(json.dumps(figures.as_dict(), indent=2))
+    print(json.dumps(asdict(figures), indent=2))
     assert figures.wrong == []
     assert (figures.cancels, figures.races) == (1000, 200)
     assert figures.forced["n"] == 40

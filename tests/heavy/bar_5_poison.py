@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 
 from tests.heavy.bodies import MODULE
 from tests.heavy.poison import run_poison
@@ -17,6 +18,6 @@ def test_fifty_poison_jobs(make_stack: MakeStack) -> None:
     stack.maintenance()
     workers = [stack.worker(name, "--autoscale=8,8") for name in ("one", "two")]
     figures = run_poison(stack, poison=50, good=1000, seed=int(os.environ.get("SEED", "5")))
-    print(json.dumps(figures.as_dict(), indent=2))
+    print(json.dumps(asdict(figures), indent=2))
     assert figures.wrong == []
     assert [worker.poll() for worker in workers] == [None, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from tests.heavy.bodies import MODULE
 from tests.heavy.servers import run_away, run_full
@@ -19,7 +20,7 @@ def test_full(make_stack: MakeStack, own: Server) -> None:
     for name in ("one", "two"):
         stack.worker(name, "--autoscale=4,4")
     figures = run_full(stack, own, api, running=8, waiting=100, posts=50)
-    print(json.dumps(figures.as_dict(), indent=2))
+    print(json.dumps(asdict(figures), indent=2))
     assert figures.wrong == []
 
 
@@ -30,5 +31,5 @@ def test_away_for_a_minute(make_stack: MakeStack, own: Server) -> None:
     for name in ("one", "two"):
         stack.worker(name, "--autoscale=4,4")
     figures = run_away(stack, own, api, jobs=100, seconds=60)
-    print(json.dumps(figures.as_dict(), indent=2))
+    print(json.dumps(asdict(figures), indent=2))
     assert figures.wrong == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from tests.heavy.fleet import ALL, COMMON, KNOWS, run_fleet
 from tests.stack import MakeStack
@@ -18,7 +19,7 @@ def test_jobs_that_one_of_two_workers_knows(make_stack: MakeStack) -> None:
     alone = run_fleet(stack, rare_jobs=200, load=200, load_seconds=0.2, slots=4)
     stack.worker("other", "--autoscale=4,4", PIPELINE_MODULES=COMMON)
     both = run_fleet(stack, rare_jobs=200, load=400, load_seconds=0.2, slots=8)
-    print(json.dumps({"one worker": alone.as_dict(), "two, one of which knows it": both.as_dict()}, indent=2))
+    print(json.dumps({"one worker": asdict(alone), "two, one of which knows it": asdict(both)}, indent=2))
     assert alone.wrong == both.wrong == []
     assert min(both.load_by.values()) > 0
     assert set(both.load_by) == {KNOWS, "other"}

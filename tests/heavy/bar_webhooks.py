@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 from tests.heavy import other_verifier
@@ -23,7 +24,7 @@ def test_five_thousand_webhooks(make_stack: MakeStack, tmp_path: Path) -> None:
     )  # fmt: skip
     seed, rate = int(os.environ.get("SEED", "3")), float(os.environ.get("RATE", "30"))
     figures, signed = run_webhooks(stack, messages=5_000, to_dead=250, to_well=1_000, kills=KILLS, seed=seed, rate=rate)
-    print(json.dumps(figures.as_dict(), indent=2))
+    print(json.dumps(asdict(figures), indent=2))
     folder = tmp_path / "npm"
     if other_verifier.install(folder):
         checked = other_verifier.verify(folder, signed)
