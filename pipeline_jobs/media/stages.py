@@ -143,16 +143,16 @@ class Child:
         try:
             self.lacks = self._ask({**fields, "settings": settings, "readable": readable})["lacks"]
         except BaseException:
-            self._end()
+            self.close()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            self._end()
+            self.close()
         finally:
             # Once more, should a cancel have come between.
-            self._end()
+            self.close()
 
     def run(self, stage: str, data: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """:param data: None: what the stages before gave. :raises StageError: as the stage raised it, or of how the child ended."""
@@ -160,7 +160,7 @@ class Child:
             answer = self._ask({"stage": stage, "data": self._context.data if data is None else dict(data)})
         except BaseException:
             # It may still be at work, and what it says of this stage would be taken for its answer to the next.
-            self._end()
+            self.close()
             self._context.forget(type(self))
             raise
         if "error" in answer:
@@ -257,7 +257,7 @@ class Child:
         """Why the child died, as an error of the stage."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(GONE_SECONDS)
-        self._end()
+        self.close()
         code, said = self._process.returncode, self._stderr.decode(errors="replace")
         self._context.logger.error("the media child ended", stage=self._context.stage, exit=code, stderr=said)
         if any(word in said for word in NO_MEMORY) or (code == -signal.SIGKILL and _oom_kills() > self._oom_kills):
@@ -271,10 +271,6 @@ class Child:
         return InternalError(f"the process that handles the media ended with {code} and without an answer")
 
     def close(self) -> None:
-        """Let the child end: it is not needed any more."""
-        self._end()
-
-    def _end(self) -> None:
         """Kill the child. Its own children die with it; when none has its standard error open any more, nobody writes to the folder."""
         if self._errors.closed:
             return

@@ -218,7 +218,7 @@ class _Writer:
 
     def __init__(self, spoken: Sequence[Span], style: Style, heard: Heard, mask: Collection[str] = ()) -> None:
         self._spoken, self._style, self.heard, self.mask = spoken, style, heard, mask
-        #: How much of each kind was.
+        #: How much of each kind was masked.
         self.masked: Counter[str] = Counter()
 
     def to_write(self, phrases: Sequence[Phrase]) -> Sequence[Phrase]:
