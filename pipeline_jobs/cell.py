@@ -186,7 +186,7 @@ class Cell:
 
     @property
     def pipelines(self) -> Registry:
-        """Those that can be run."""
+        """The pipelines that this process can run."""
         return self.client.registry
 
     def run_in_process(self, new: NewJob) -> StepResult:

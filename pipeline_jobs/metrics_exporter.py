@@ -30,7 +30,7 @@ _DOWN = "1: the store answers. 0: it does not, and nothing else is known."
 
 
 class Exporter:
-    """What it shows."""
+    """What the exporter shows."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._store = settings, Store(connect(settings.redis_url), settings)

@@ -135,6 +135,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
+def own(tmp_path: Path) -> Iterator[Server]:
+    """A server of this test alone, which may be filled and killed, and whose log nobody else writes."""
+    server = Server(tmp_path / "own").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_browser() -> Iterator[None]:
+    """One browser for all visits of a file (`browser.one_browser`)."""
+    # Here, for most tests need no browser.
+    from tests.browser import one_browser
+
+    with one_browser():
+        yield
+
+
+@pytest.fixture
 def cell(server: Server, tmp_path: Path) -> Settings:
     """Settings for an empty cell of its own on the server."""
     empty(server)

@@ -50,6 +50,13 @@ def lives(process: psutil.Process) -> bool:
     return False
 
 
+def alive(pid: int) -> bool:
+    """`lives`, of the process with this number."""
+    with suppress(psutil.NoSuchProcess):
+        return lives(psutil.Process(pid))
+    return False
+
+
 def stop(pid: int) -> None:
     """Let a process of ours stand still from now on.
 

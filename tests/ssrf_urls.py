@@ -7,8 +7,11 @@ the second time, `redirects(port)` where a harmless server may redirect to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
 from itertools import product
+
+Answers = list[tuple[int, int, int, str, tuple[str, int]]]
 
 #: What is never to be reached, as plain addresses: this host, private networks, link-local (metadata), shared, multicast, reserved.
 ADDRESSES = (
@@ -150,3 +153,18 @@ def redirects(port: int) -> list[str]:
         f"http://localhost:{port}/", "http://169.254.169.254/latest/meta-data/", "file:///etc/passwd", f"gopher://{here}/_x",
         f"http://user@{here}/", f"http://[::ffff:127.0.0.1]:{port}/", f"https://{here}/",
     ]  # fmt: skip
+
+
+def addresses_of(name: str, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """What a hostile name server answers: of an address that address, of a name that is not known to it this machine."""
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in name else socket.AF_INET, name.partition("%")[0])
+        return (name,)
+    except OSError:
+        return known.get(name.rstrip("."), ("127.0.0.1",))
+
+
+def answers(addresses: tuple[str, ...], port: int) -> Answers:
+    """As `socket.getaddrinfo` gives them."""
+    families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
+    return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for family, address in zip(families, addresses, strict=True)]

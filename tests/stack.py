@@ -226,6 +226,10 @@ class Stack:
             raise AssertionError(f"{name} ended with {process.returncode}:\n{self.log(name)[-3000:]}")
 
 
+#: What the fixture `make_stack` gives: makes a stack with settings that are named.
+MakeStack = Callable[..., Stack]
+
+
 class Api:
     """The HTTP API as a client sees it; Flower with its login."""
 

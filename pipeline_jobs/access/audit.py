@@ -141,7 +141,7 @@ def sweep(store: Store, kept_seconds: float) -> None:
 
 
 def order(store: Store) -> None:
-    """Put the rows in the order of all that processes of the version before wrote. A full server has no room for that: another time.
+    """Add to the order of all rows those that processes of the version before wrote. On a full server a later call does it.
 
     :raises StoreUnavailable: the next call begins anew.
     """

@@ -102,7 +102,7 @@ def _do(cell: Cell, action: BulkAction, query: JobQuery, as_json: bool) -> None:
 
 
 def _all(cell: Cell, action: BulkAction, query: JobQuery) -> tuple[int, int, list[NotDone]]:
-    """Until there are no more: how many matched, how many it was done to, and to which it was not."""
+    """Do it page by page to all jobs that match. :return: how many matched, how many it was done to, and to which it was not."""
     matched, done, not_done = 0, 0, list[NotDone]()
     while True:
         try:

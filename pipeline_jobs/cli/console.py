@@ -6,7 +6,8 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -91,6 +92,15 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+@contextmanager
+def must_be_json() -> Iterator[None]:
+    """Around the reading of what was given as JSON. :raises click.UsageError: it is none."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(f"this is not JSON: {error}") from None
+
+
 def say(as_json: bool, value: object, text: str) -> None:
     """What was done: as JSON, or in words."""
     if as_json:
@@ -117,7 +127,7 @@ def print_list(found: Iterable[Any], as_json: bool, titles: Sequence[str], row: 
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """At a terminal cut to its width; elsewhere whole, for programs that read it."""
+    """Print rows below their titles: cut to the width of a terminal; elsewhere whole, for programs that read them."""
     cells = [list(titles), *map(shown, rows)]
     if sys.stdout.isatty():
         Console().print(drawn(cells))
@@ -128,7 +138,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
 
 def drawn(cells: Sequence[Sequence[str]]) -> Table:
-    """Rows of text, the titles first. The first column, an id as a rule, is never cut."""
+    """A table of rows of text, of which the first are the titles. The first column, an id as a rule, is never cut."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, title in enumerate(cells[0]):
         table.add_column(
@@ -141,5 +151,5 @@ def drawn(cells: Sequence[Sequence[str]]) -> Table:
 
 
 def shown(row: Sequence[object]) -> list[str]:
-    """Each in one line, without what would steer the terminal: titles, addresses and errors are tenants' words."""
+    """The cells as texts of one line, without what would steer the terminal: titles, addresses and errors are tenants' words."""
     return [_NONE if cell in (None, "") else "".join(one if one.isprintable() else " " for one in str(cell)) for cell in row]

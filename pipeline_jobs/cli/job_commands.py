@@ -18,6 +18,7 @@ from pipeline_jobs.cli.console import (
     dry_run_option,
     json_option,
     limit_option,
+    must_be_json,
     note,
     print_json,
     print_list,
@@ -113,7 +114,7 @@ def list_jobs(cell: Cell, query: JobQuery, limit: int, as_json: bool) -> None:
 
 
 def first_of(ask: Callable[[JobQuery], Page[Job]], query: JobQuery, limit: int) -> list[Job]:
-    """So many jobs of a list that is asked for page by page."""
+    """The first jobs of a list that is asked for page by page, at most so many."""
     found: list[Job] = []
     while True:
         page = ask(replace(query, limit=limit - len(found)))
@@ -180,10 +181,8 @@ _FIELDS = ("url", "pipeline", "tenant_id", "workspace_id", "quality", "priority"
 def submit_job(cell: Cell, fields: str, as_json: bool, tags: tuple[str, ...], **given: Any) -> None:
     """Make a job: prints its id. JSON is an object with the fields of a new job, such as {"url": "https://example.com/talk.mp4", "params":
     {"summary_sentences": 5}}; `run_at` is in Unix milliseconds. What an option gives stands before the same field of the object."""
-    try:
+    with must_be_json():
         values = json.loads(fields)
-    except ValueError as error:
-        raise click.UsageError(f"this is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise click.UsageError("the fields of a job are a JSON object")
     values |= {name: given[name] for name in _FIELDS if given[name] is not None}
@@ -203,10 +202,8 @@ def submit_job(cell: Cell, fields: str, as_json: bool, tags: tuple[str, ...], **
 @with_cell
 def signal_job(cell: Cell, job_id: str, name: str, payload: str) -> None:
     """Send a job the signal NAME that it waits for, or will. JSON is its payload."""
-    try:
+    with must_be_json():
         value = json.loads(payload)
-    except ValueError as error:
-        raise click.UsageError(f"this is not JSON: {error}") from None
     first = signals.send(cell.client, job_id, name, value, user())
     note(cell, "job.signalled", job_id, tenant_id=cell.client.get(job_id).tenant_id, signal=name)
     print_json({"job_id": job_id, "signal": name, **first})

@@ -131,7 +131,7 @@ def _follow(cell: Cell, every: float) -> None:
 
 
 def _now(cell: Cell) -> Group:
-    """What there is to see; while the store is away, that. The next look may be at another server."""
+    """What there is to see now; while the store is away, a line that says so: the next look may be at another server."""
     try:
         return _drawn(look(cell))
     except StoreUnavailable as error:

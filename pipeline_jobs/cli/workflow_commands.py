@@ -14,6 +14,7 @@ from pipeline_jobs.cli.console import (
     dry_run_option,
     json_option,
     limit_option,
+    must_be_json,
     note,
     print_json,
     say,
@@ -40,10 +41,8 @@ def workflow() -> None:
 def submit_workflow(cell: Cell, file: IO[str], as_json: bool) -> None:
     """Make a workflow: prints its id. FILE (`-`: the input) has the body of `POST /pipeline/workflows` as JSON; `run_at` is in Unix
     milliseconds."""
-    try:
+    with must_be_json():
         body = json.load(file)
-    except ValueError as error:
-        raise click.UsageError(f"this is not JSON: {error}") from None
     jobs = body.get("jobs") if isinstance(body, dict) else None
     if not isinstance(jobs, list) or not all(isinstance(one, dict) for one in jobs):
         raise click.UsageError('a workflow is a JSON object with a list of objects: {"jobs": [{"name": ..., ...}, ...]}')

@@ -121,7 +121,7 @@ class Follower:
         self.close()
 
     def close(self) -> None:
-        """Nothing more is wanted. Safe to repeat."""
+        """Follow no longer. Safe to repeat."""
         self._hub.leave(self._topic, self)
 
     def next(self, timeout: float) -> Sequence[Told]:
@@ -258,7 +258,7 @@ class Hub:
                 threading.Event().wait(RETRY_SECONDS)
 
     def _listen(self) -> None:
-        """Until nobody follows anything any more."""
+        """The thread: listen for news and hand events on, until nobody follows anything."""
         with Channel(self._store) as channel:
             heard: set[str] = set()
             asked_at = 0.0

@@ -57,7 +57,7 @@ def read_many(store: Store, jobs: Sequence[tuple[str, int]]) -> list[JobLog | No
 
 
 def read_one(store: Store, job_id: str, after: int = 0) -> JobLog:
-    """The same of one. :raises UnknownJob:"""
+    """What the store has of the log of one job, after the line of this number. :raises UnknownJob:"""
     (found,) = read_many(store, [(job_id, after)])
     if found is None:
         raise UnknownJob

@@ -127,7 +127,7 @@ def read_all(store: Store, job_id: str) -> list[Event]:
 
 
 def read_many(store: Store, jobs: Sequence[tuple[str, int]], limit: int = 100) -> list[LogPage | None]:
-    """The same for several (job, number) in one round trip; None for one that does not exist."""
+    """The events of several jobs, each after a number, in one round trip; None for a job that does not exist."""
     replies = store.run_each("events", [{"id": job_id, "after": after, "most": limit} for job_id, after in jobs])
     return [_log_page(job_id, reply, after) for (job_id, after), reply in zip(jobs, replies, strict=True)]
 
@@ -143,7 +143,7 @@ def feed(
 
 
 def feed_many(store: Store, feeds: Sequence[tuple[str, str, str, Place]], limit: int = 100) -> list[FeedPage]:
-    """The same for several (tenant, workspace or "", batch or "", place) in one round trip."""
+    """Pages of several feeds (tenant, workspace or "", batch or "", place) in one round trip."""
     asked = [
         {"tenant": tenant, "workspace": workspace, "batch": batch, "after": f"{after[0]}-{after[1]}", "most": limit}
         for tenant, workspace, batch, after in feeds

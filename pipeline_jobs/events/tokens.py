@@ -49,7 +49,7 @@ class StreamTokens:
         return str(text), int((time.time() + TOKEN_SECONDS) * 1000)
 
     def read(self, text: str) -> StreamToken | None:
-        """None: we did not sign it, or it is too old."""
+        """What this token says; None: we did not sign it, or it is too old."""
         if len(text) > MAX_LENGTH:
             return None
         try:

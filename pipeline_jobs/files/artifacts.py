@@ -26,7 +26,7 @@ from fsspec.implementations.local import LocalFileSystem
 from itsdangerous import Signer
 
 from pipeline_jobs import disk
-from pipeline_jobs.exceptions import ConfigurationError, DiskFull, InvalidInput, PublishError, StoreUnavailable
+from pipeline_jobs.exceptions import ConfigurationError, DiskFull, InvalidInput, PipelineJobsError, PublishError, StoreUnavailable
 from pipeline_jobs.files import paced
 from pipeline_jobs.files.paced import Pieces, Turn
 
@@ -87,7 +87,7 @@ class ArtifactStore:
         return Signer(self._secret(), salt=_SALT)
 
     def make_ready(self) -> None:
-        """Make what else is made at the first use. :raises Exception: the root cannot be opened; each fsspec back end has its own."""
+        """Open now what the first use would open. :raises Exception: the root cannot be opened; each fsspec back end has its own."""
         _ = self._tree, self._signer
 
     def check_room(self, size: int) -> None:
@@ -108,7 +108,7 @@ class ArtifactStore:
         return self._room.lacks(self.folder) if self.folder else None
 
     def disk_bytes(self) -> tuple[int, int] | None:
-        """Of its disk: how many are free, and how many must stay free. None: it is on none of this machine, or that cannot be asked."""
+        """How many bytes of its disk are free, and how many must stay so. None: no disk of this machine has it, or cannot be asked."""
         try:
             return self._room.bytes(self.folder) if self.folder else None
         except OSError:
@@ -148,7 +148,7 @@ class ArtifactStore:
                 self._fs.pipe_file(target, b"".join(pieces))
 
     def fault(self) -> str | None:
-        """Try it: why nothing can be stored now, or None."""
+        """Store a little, and remove it. :return: why nothing can be stored now, or None."""
         path = f"{PROBE_FOLDER}/{secrets.token_hex(8)}"
         try:
             if reason := self.lacks_room():
@@ -381,20 +381,15 @@ def _open_root(root_url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def _told_as(kind: type[PipelineJobsError], text: str, *known: type[Exception]) -> Iterator[None]:
+    """Each fsspec back end has errors of its own: they are told as one of ours. :param known: what needs no other words."""
     try:
         yield
-    except (FileNotFoundError, StoreUnavailable):
+    except (kind, *known):
         raise
-    except Exception as error:  # each fsspec back end has errors of its own
-        raise StoreUnavailable(f"the artifact store cannot be read now ({type(error).__name__})") from error
+    except Exception as error:
+        raise kind(f"{text} ({type(error).__name__})") from error
 
 
-@contextmanager
-def _publish_errors() -> Iterator[None]:
-    try:
-        yield
-    except (InvalidInput, PublishError):
-        raise
-    except Exception as error:  # each fsspec back end has errors of its own
-        raise PublishError(f"the store of artifacts failed ({type(error).__name__})") from error
+_reading = partial(_told_as, StoreUnavailable, "the artifact store cannot be read now", FileNotFoundError)
+_publish_errors = partial(_told_as, PublishError, "the store of artifacts failed", InvalidInput)

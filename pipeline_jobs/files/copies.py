@@ -107,7 +107,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file's part of what is told."""
+    """The share of one file in the progress of all that are copied."""
 
     before: float
     share: float
@@ -126,7 +126,7 @@ class Copier:
         self._store, self._artifacts, self._drive = store, artifacts, drive
 
     def deliver(self, event_id: str, snapshot: Mapping[str, str]) -> None:
-        """Do what the end of a job asks for; sent twice it is one.
+        """Copy what a completed job left, or remove the copies of one that ended otherwise. Done twice it is done once.
 
         :param snapshot: the record as the job ended.
         :raises DriveError: it is to be tried again. :raises StoreUnavailable:

@@ -161,7 +161,7 @@ class Drive:
         return str(done["webViewLink"])
 
     def _folder(self, service: Any, tenant_id: str) -> str:
-        """Of two that were made at the same moment the first one is used."""
+        """The id of the tenant's folder, made if there is none. Of two that were made at the same moment the first one is used."""
         if tenant_id not in self._folders:
             found = next(self._folders_of(service, tenant_id), None)
             if found is None:
@@ -204,7 +204,7 @@ class Drive:
                 raise
 
     def forget_key(self) -> None:
-        """Read it again when it is needed."""
+        """Read the key again when it is needed."""
         self._account = None
 
     def _service(self) -> Any:

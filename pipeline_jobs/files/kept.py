@@ -18,7 +18,7 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class KeptFolder:
-    """A row. Times are Unix milliseconds."""
+    """The files of a job whose record was removed. Times are Unix milliseconds."""
 
     job_id: str
     tenant_id: str
@@ -43,7 +43,7 @@ _LAYOUT = Layout(KeptFolder)
 
 
 class KeptFolders:
-    """Those of a cell. Every method raises `StoreUnavailable` when the store cannot be asked."""
+    """The kept folders of a cell. Every method raises `StoreUnavailable` when the store cannot be asked."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -60,7 +60,7 @@ class KeptFolders:
         raise UnknownJob
 
     def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> Page[KeptFolder]:
-        """A tenant's, the newest job first.
+        """Folders of a tenant, that of the newest job first.
 
         :param workspace_id: only of this one: others' are passed over, so that a page may be short and still have a next one.
         :raises InvalidInput: the cursor is not one of ours.
@@ -69,12 +69,12 @@ class KeptFolders:
         return page(self._store, "kept", index, cursor, limit, KeptFolder.from_mapping, workspace_id=workspace_id)
 
     def delete(self, folder: KeptFolder) -> None:
-        """Remove one; the purge deletes its files. :raises UnknownJob: it is gone."""
+        """Remove the record of a folder; the purge deletes its files. :raises UnknownJob: it is gone."""
         if not self._store.run("drop_kept", id=folder.job_id, tenant=folder.tenant_id):
             raise UnknownJob
 
     def purge(self) -> int:
-        """Remove those whose time has come. :return: how many."""
+        """Remove the folders whose time is over. :return: how many."""
         removed = 0
         while True:
             count = int(self._store.run("purge_kept", limit=PAGE))

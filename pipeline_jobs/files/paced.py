@@ -108,7 +108,7 @@ def write(file: BinaryIO, pieces: Pieces, turn: Turn = nullcontext) -> None:
 
 
 def copy(source: BinaryIO, file: BinaryIO, folder: str) -> None:
-    """Copy a file likewise, with turns of the disk that this folder is on.
+    """Copy a file in steps, with turns of the disk that this folder is on.
 
     Unsynced, what a job publishes piles up in memory until the kernel writes all of it at once, and makes everybody wait who writes.
     """

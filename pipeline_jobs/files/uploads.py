@@ -41,7 +41,7 @@ class Uploads:
         self._ttl_ms = int(settings.upload_ttl_seconds * 1000)
 
     def create(self, tenant_id: str, workspace_id: str, length: int, metadata: Mapping[str, str] | None = None) -> Upload:
-        """Begin one of so many bytes; all of them count for the tenant's `max_storage_bytes` from now on.
+        """Begin an upload of so many bytes; all of them count for the tenant's `max_storage_bytes` from now on.
 
         :raises UploadTooLarge: larger than this server takes.
         :raises DiskFull: the disk has no room for it.
@@ -107,7 +107,7 @@ class Uploads:
         return self.get(upload.upload_id)
 
     def delete(self, upload_id: str) -> None:
-        """Remove one and its bytes.
+        """Remove an upload and its bytes.
 
         :raises UnknownUpload:
         :raises UploadInUse: a job that has not ended needs it.
@@ -145,7 +145,7 @@ class Uploads:
                 raise SourceUnavailable("the upload cannot be read now") from error
 
     def sweep(self) -> int:
-        """Remove those past their time that no job needs; the purge deletes their files. :return: how many."""
+        """Remove uploads past their time that no job needs; the purge deletes their files. :return: how many."""
         swept = 0
         while True:
             reply = self._store.run("upload_sweep", limit=SWEEP_BATCH, later_ms=int(KEPT_SECONDS * 1000))

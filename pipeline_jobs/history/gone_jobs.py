@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class GoneJobs:
-    """Those of a cell. Every method raises `StoreUnavailable` when the store, or the database, cannot be asked."""
+    """A cell's jobs whose records are gone. Every method raises `StoreUnavailable` when the store, or the database, cannot be asked."""
 
     def __init__(self, store: Store, kept: KeptFolders, history: History | None) -> None:
         """:param history: None: the cell has none, and of a job without a record there are files at most."""

@@ -31,7 +31,7 @@ _TOKENIZER = "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
 
 
 def installed() -> bool:
-    """The extra is here."""
+    """The extra `[meaning]` is installed."""
     return onnxruntime is not None and all(importlib.util.find_spec(module) for module in MODULES)
 
 

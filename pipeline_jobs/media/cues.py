@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, takewhile
 from typing import NamedTuple
 
@@ -42,7 +42,7 @@ def cut(text: str, spoken: Sequence[tuple[float, float]]) -> list[Cue]:
 
 
 def of_words(words: Sequence[tuple[float, float, str, float]]) -> list[Cue]:
-    """The same of words whose times are known, in seconds: start, end, text, and what does not matter here."""
+    """Cues of words whose times are known, in seconds: start, end, text, and what does not matter here."""
     found, at = [], 0
     for text in _texts(" ".join(word[2] for word in words)):
         said = words[at : at + len(text.split())]
@@ -52,8 +52,18 @@ def of_words(words: Sequence[tuple[float, float, str, float]]) -> list[Cue]:
 
 
 def fits(text: str) -> bool:
-    """It is a caption."""
+    """The text fits into one caption."""
     return len(textwrap.wrap(text, LINE)) <= LINES
+
+
+def webvtt(cues: Iterable[tuple[float, float, str]]) -> str:
+    """A WebVTT file (W3C) of these cues: seconds, and what is shown then, in which `<` and `&` are marks."""
+    return "\n".join(["WEBVTT\n", *(f"{_moment(start)} --> {_moment(end)}\n{text}\n" for start, end, text in cues)])
+
+
+def _moment(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds * 1000), 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest / 1000:06.3f}"
 
 
 def _texts(text: str) -> Iterator[str]:
@@ -95,7 +105,7 @@ class _Clock:
         self.ends = list(accumulate(end - begin for begin, end in spoken))
 
     def at(self, seconds: float, *, begin: bool) -> float:
-        """By the usual clock. At a pause: where it ends if something begins there, where it begins if something ends."""
+        """A time of this clock by the usual one. At a pause: where it ends if something begins there, where it begins if something ends."""
         for number, end in enumerate(self.ends):
             if seconds < end or (seconds == end and not begin) or number == len(self.ends) - 1:
                 return min(self._spoken[number][1], self._spoken[number][1] - (end - seconds))

@@ -41,5 +41,5 @@ def run(context: JobContext) -> dict[str, Any]:
 
 
 def _title(found: object) -> str | None:
-    """The page's, which may be of any length."""
+    """The page's title, which may be of any length, cut."""
     return found[:MAX_TITLE] if isinstance(found, str) else None

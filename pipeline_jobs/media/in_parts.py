@@ -45,7 +45,7 @@ def cut_film(context: JobContext) -> Iterator[Given]:
 
 
 def film_part(context: JobContext, data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """One of them."""
+    """Run one part of stage `transcode`."""
     if data["kind"] not in _KINDS:
         raise InternalError("a stage named a part that cannot be")
     with Child(context) as child:
@@ -79,7 +79,7 @@ def cut_speech(context: JobContext) -> Iterator[Given]:
 
 
 def speech_part(context: JobContext, files: Sequence[Path]) -> Mapping[str, Any]:
-    """One of them."""
+    """Run one part of stage `recognise`."""
     bring_whisper(context)
     sound, about = (path.name for path in files)
     with Child(context) as child:

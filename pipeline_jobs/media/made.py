@@ -30,7 +30,7 @@ class MadeOutput:
     linking: frozenset[str] = frozenset()
 
     def published(self, publish: Callable[[Path, str], str]) -> dict[str, Any]:
-        """Its row of the result. Those that name others are published after them, the first one last.
+        """Publish its files and give its row of the result. Those that name others are published after them, the first one last.
 
         :raises PublishError:
         """
@@ -46,7 +46,7 @@ class MadeOutput:
 
 
 def made_outputs(context: JobContext) -> dict[str, MadeOutput]:
-    """By name, in the catalogue's order.
+    """The outputs that `render` made, by name, in the catalogue's order.
 
     :raises InternalError: a file is not one that the output may write, or no plain file, or larger than it may be.
     """

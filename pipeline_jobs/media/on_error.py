@@ -18,7 +18,7 @@ NOT_ANALYSED: Mapping[str, Any] = {"language": None, "summary": "", "keywords": 
 
 
 def on_error(stage: MayFail) -> Callable[[Mapping[str, Any]], OnError]:
-    """For `Stage.on_error`."""
+    """`Stage.on_error` of a stage: what the job's parameters say of it, else the default."""
 
     def of(params: Mapping[str, Any]) -> OnError:
         chosen: OnError = params.get("on_error", {}).get(stage, DEFAULTS[stage])

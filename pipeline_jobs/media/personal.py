@@ -71,7 +71,7 @@ def masked(phrases: Sequence[Phrase], kinds: Collection[str], language: str | No
 
 
 def _words(phrase: Phrase) -> Sequence[Word]:
-    """With their times, or with those of the whole."""
+    """The words of a phrase, each with its time, or with that of the phrase where words have none."""
     return phrase.words or [Word(phrase.start, phrase.end, text, 1.0) for text in phrase.text.split()]
 
 
@@ -86,7 +86,7 @@ def _of(phrase: Phrase, words: Sequence[Word]) -> Phrase:
 
 
 def found(words: Sequence[str], language: str) -> Iterator[Mark]:
-    """In order, and apart."""
+    """The places to mask, in order; none overlaps another."""
     at = 0
     while at < len(words):
         mark = _iban(words, at) or _email(words, at) or _number(words, at, language)

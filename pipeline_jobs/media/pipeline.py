@@ -107,7 +107,7 @@ def result(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def version(settings: Settings) -> str:
-    """Of all stages: what they give may be another with another release, and with other models of speech; and a film that is too large by
+    """The version of all stages: what they give may change with a release and with the models of speech; and a film that is too large by
     now is refused, whatever was made of it before."""
     model = whisper_model.folder(settings.whisper_model)
     models = f"{' '.join(languages.installed())} {model if whisper_model.is_here(model) else ''}"
@@ -180,7 +180,7 @@ MEDIA = register(
 
 
 class InPartsParams(MediaParams):
-    """And how a long film is cut."""
+    """The parameters of `media`, and how a long film is cut."""
 
     whole_seconds: int = Field(600, ge=0, le=86_400, description="Media that plays at most so many seconds is not cut.")
     part_seconds: int = Field(300, ge=5, le=3_600, description="About how many seconds of the film, or of its speech, a part has.")

@@ -65,7 +65,7 @@ def whole(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def versions(packages: list[str]) -> dict[str, str]:
-    """Of those that are installed."""
+    """The versions of those of these packages that are installed."""
     return {name: found for name in packages if (found := _version(name)) is not None}
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import InternalError
+from pipeline_jobs.media.cues import webvtt
 from pipeline_jobs.media.made import MadeOutput, made_outputs
 
 #: What `transcode` may have made, and their media types.
@@ -29,12 +31,12 @@ def run(context: JobContext) -> dict[str, Any]:
     """
     data, folder = context.data, context.workdir
     made = made_outputs(context)
-    film = _own(folder, data["output"], OUTPUTS)
+    film, segments = _own(folder, data["output"], OUTPUTS), json.dumps(data["segments"], ensure_ascii=False, indent=1)
     texts = {
         "transcript": MadeOutput([_write(folder / "transcript.txt", data["transcript"] + "\n")], ["text/plain"]),
         # Those by the rules of captions are these, too.
         "captions": made.get("vtt") or MadeOutput([_write(folder / "captions.vtt", captions(data["segments"]))], ["text/vtt"]),
-        "segments": MadeOutput([_segments(folder, data["segments"])], ["application/json"]),
+        "segments": MadeOutput([_write(folder / "segments.json", segments)], ["application/json"]),
     }
     if data.get("words") is not None:
         texts["words"] = MadeOutput([_own(folder, data["words"], (WORDS,))], ["application/json"])
@@ -52,10 +54,6 @@ def run(context: JobContext) -> dict[str, Any]:
     return {"artifacts": links, "outputs": rows, "drive_url": links["media"], **copied}
 
 
-def _segments(folder: Path, segments: object) -> Path:
-    return _write(folder / "segments.json", json.dumps(segments, ensure_ascii=False, indent=1))
-
-
 def _own(workdir: Path, name: object, names: Collection[str]) -> Path:
     """A file that a stage made. Its name comes from a process that a hostile file may have taken over: it could name any file.
 
@@ -67,18 +65,8 @@ def _own(workdir: Path, name: object, names: Collection[str]) -> Path:
 
 
 def captions(segments: Iterable[Mapping[str, Any]]) -> str:
-    """Segments as WebVTT (W3C)."""
-    cues = [f"{_clock(segment['start'])} --> {_clock(segment['end'])}\n{_escape(segment['text'])}\n" for segment in segments]
-    return "\n".join(["WEBVTT\n", *cues])
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds * 1000), 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest / 1000:06.3f}"
+    """Segments as WebVTT."""
+    return webvtt((one["start"], one["end"], escape(one["text"], quote=False)) for one in segments)
 
 
 def _write(path: Path, text: str) -> Path:

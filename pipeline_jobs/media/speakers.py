@@ -102,7 +102,7 @@ def _labelled(segment: Mapping[str, Any], turns: Sequence[Turn], words: WordTime
 
 
 def _who(part: Mapping[str, Any], turns: Sequence[Turn]) -> int | None:
-    """Who speaks longest in it."""
+    """The speaker who speaks longest in this part; None: nobody does."""
     shares: dict[int, float] = {}
     for turn in turns:
         if (share := min(turn.end, part["end"]) - max(turn.start, part["start"])) > 0:

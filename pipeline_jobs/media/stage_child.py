@@ -1,7 +1,7 @@
 """The child process in which the stages of one media job run: `python -m pipeline_jobs.media.stage_child`, started by `stages.py`.
 
 It has nothing that a hostile file could want: an environment of its own, no keys, the walls of `jail.py`. It speaks over its standard
-input, a socket, in lines of JSON. First it reads an order (`Order`) and answers `{"lacks": what this kernel lacks}`; then of each
+input, a socket, in lines of JSON. First it reads the job and its settings, and answers `{"lacks": what this kernel lacks}`; then of each
 `{"stage": name, "data": {...}}` it says any number of `{"progress": 0.0-1.0, "message": text}` and `{"log": [level, event, {...}]}`, and
 one of `{"data": {...}}` and `{"error": code, "message": text, "traceback": text}`. A cancel is the end of it: it is killed.
 """

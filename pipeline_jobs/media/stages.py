@@ -115,7 +115,7 @@ def summarise(context: JobContext) -> Mapping[str, Any]:
 
 
 class Child:
-    """Of one run. `with Child(context) as child:` it is gone afterwards, with all that it started."""
+    """The child process of one run. After `with Child(context) as child:` it is gone, with all that it started."""
 
     def __init__(self, context: JobContext) -> None:
         self._context = context
@@ -143,16 +143,16 @@ class Child:
         try:
             self.lacks = self._ask({**fields, "settings": settings, "readable": readable})["lacks"]
         except BaseException:
-            self._end()
+            self.close()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            self._end()
+            self.close()
         finally:
             # Once more, should a cancel have come between.
-            self._end()
+            self.close()
 
     def run(self, stage: str, data: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """:param data: None: what the stages before gave. :raises StageError: as the stage raised it, or of how the child ended."""
@@ -160,7 +160,7 @@ class Child:
             answer = self._ask({"stage": stage, "data": self._context.data if data is None else dict(data)})
         except BaseException:
             # It may still be at work, and what it says of this stage would be taken for its answer to the next.
-            self._end()
+            self.close()
             self._context.forget(type(self))
             raise
         if "error" in answer:
@@ -254,10 +254,10 @@ class Child:
         return bool(piece)
 
     def _death(self) -> StageError:
-        """Why it is no more, as the stage's error."""
+        """Why the child died, as an error of the stage."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(GONE_SECONDS)
-        self._end()
+        self.close()
         code, said = self._process.returncode, self._stderr.decode(errors="replace")
         self._context.logger.error("the media child ended", stage=self._context.stage, exit=code, stderr=said)
         if any(word in said for word in NO_MEMORY) or (code == -signal.SIGKILL and _oom_kills() > self._oom_kills):
@@ -271,11 +271,7 @@ class Child:
         return InternalError(f"the process that handles the media ended with {code} and without an answer")
 
     def close(self) -> None:
-        """It is not needed any more."""
-        self._end()
-
-    def _end(self) -> None:
-        """Have it gone. Its children die with it; when none has its standard error open any more, nobody writes to the folder."""
+        """Kill the child. Its own children die with it; when none has its standard error open any more, nobody writes to the folder."""
         if self._errors.closed:
             return
         self._socket.close()

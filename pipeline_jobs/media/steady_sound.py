@@ -20,7 +20,7 @@ PIECE = 1
 
 
 class SteadySound:
-    """Of frames of one rate and format, whose times are in samples."""
+    """Takes frames of one rate and format, whose times are in samples, and gives them without gaps and overlaps."""
 
     def __init__(self, rate: int, origin: Fraction) -> None:
         """:param origin: when the film begins, in seconds of the source's own time."""

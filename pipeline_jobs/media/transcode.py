@@ -28,7 +28,7 @@ from pipeline_jobs.media.steady_sound import SteadySound
 SPEECH = "speech.wav"
 #: What speech models take: samples a second, one channel, 16 bits.
 SPEECH_RATE = 16_000
-#: Of the published sound.
+#: Samples a second of the published sound.
 RATE = 48_000
 #: H.264 at a quality that the eye accepts, fast rather than small.
 VIDEO_OPTIONS = {"preset": "veryfast", "crf": "23"}

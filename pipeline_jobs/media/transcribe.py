@@ -159,7 +159,7 @@ def _spoken_before(context: JobContext) -> list[Span] | None:
 
 
 def spans(rows: Iterable[Sequence[int]]) -> list[Span]:
-    """Of JSON."""
+    """Spans as JSON has them, as pairs of numbers again."""
     return [(begin, end) for begin, end in rows]
 
 
@@ -218,7 +218,7 @@ class _Writer:
 
     def __init__(self, spoken: Sequence[Span], style: Style, heard: Heard, mask: Collection[str] = ()) -> None:
         self._spoken, self._style, self.heard, self.mask = spoken, style, heard, mask
-        #: How much of each kind was.
+        #: How much of each kind was masked.
         self.masked: Counter[str] = Counter()
 
     def to_write(self, phrases: Sequence[Phrase]) -> Sequence[Phrase]:
@@ -262,7 +262,7 @@ def recognised(
 
 
 def _written(path: Path, words: Sequence[Word], offset: float) -> str:
-    """Into a file: an hour has ten thousand."""
+    """Write the words into a file: an hour of speech has ten thousand."""
     rows = [(round(word.start + offset, 2), round(word.end + offset, 2), word.text, round(word.confidence, 3)) for word in words]
     lines = [json.dumps(dict(zip(("start", "end", "text", "confidence"), row, strict=True)), ensure_ascii=False) for row in rows]
     path.write_text("[" + ",\n".join(lines) + "]\n", encoding="utf-8")

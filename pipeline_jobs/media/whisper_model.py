@@ -17,7 +17,7 @@ FILES = {
 
 
 def folder(named: str) -> Path:
-    """Where it is, or will be. :param named: by the operator (`settings.whisper_model`), or empty."""
+    """The folder in which the model is, or will be. :param named: by the operator (`settings.whisper_model`), or empty."""
     if named:
         return Path(named).expanduser().resolve()
     return models() / f"pipeline-jobs-whisper-{SIZE}-{REVISION[:8]}"
@@ -29,7 +29,7 @@ def models() -> Path:
 
 
 def is_here(model: Path) -> bool:
-    """It can be loaded. A fetched one appears as a whole."""
+    """The model can be loaded. A fetched one appears as a whole."""
     return (model / "model.bin").is_file()
 
 

@@ -26,7 +26,7 @@ TENANT, WORKSPACE = CANARY_TENANT, "canary"
 
 
 def sing(context: JobContext) -> dict[str, bool]:
-    """The stage: it ran."""
+    """The one stage of the canary: that it ran is all that matters."""
     context.progress(1.0, "sang")
     return {"sang": True}
 
@@ -38,7 +38,7 @@ PIPELINE = register(
 
 @dataclass(slots=True)
 class Canary:
-    """Sends one, and notes when the one before came back.
+    """Sends a canary to each pool, and notes when the one before came back.
 
     Admits: when every slot is busy for hours a canary expires without a meaning; readiness takes running jobs for a sign of life then.
     """
@@ -53,7 +53,7 @@ class Canary:
         return {"returned": sum(returned for returned, _ in done), "sent": sum(sent for _, sent in done)}
 
     def _reached(self, pools: list[str]) -> list[str]:
-        """Beside processes that know of no pools only `default` is."""
+        """The pools that get a canary: beside processes that know of no pools only `default` does."""
         try:
             if any(pools):
                 self.client.gate.check(FOR_POOLS)

@@ -168,7 +168,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a look had to go by."""
+    """What a look found: the conditions that hold, and the processes that there are."""
 
     found: tuple[Found, ...]
     processes: tuple[Process, ...] = ()
@@ -221,7 +221,7 @@ def _load(now: Load) -> Iterator[Found]:
     drained = [worker for worker, slots in now.slots.items() if not slots and worker not in paused]
     here = now.default.slots
     if all(worker in paused or worker in drained for worker in here):
-        yield Found("workers_away", _count(here, "worker is live", "workers are live, and none takes jobs"))
+        yield Found("workers_away", f"{len(here)} workers are live, and none takes jobs" if here else "no worker is live")
     yield from _each("worker_paused", paused)
     yield from _each("worker_drained", dict.fromkeys(drained, "it has left the queue `jobs`"))
     yield from _each("worker_limited", now.warnings)
@@ -333,10 +333,6 @@ def _findings(known: Sequence[Process], now: int) -> Iterator[Found]:
 def _each(name: str, texts: Mapping[str, str]) -> Iterator[Found]:
     for worker, text in sorted(texts.items()):
         yield Found(name, f"{worker.partition('/')[0]}: {text}")
-
-
-def _count(some: Mapping[str, int], one: str, many: str) -> str:
-    return f"no {one}" if not some else f"{len(some)} {many}"
 
 
 def parts(seen: Seen) -> dict[str, dict[str, object]]:

@@ -21,7 +21,7 @@ HERE = "this command"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One that holds here."""
+    """A setting as it holds in this process."""
 
     variable: str
     value: str

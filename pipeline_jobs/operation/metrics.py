@@ -221,7 +221,7 @@ def _duties(now: Scrape, settings: Settings) -> Iterator[Gauge]:
 
 
 def server_gauges(server: Server) -> Iterator[Gauge]:
-    """Of the store's server."""
+    """Figures of the store's server."""
     yield "pipeline_store_memory_bytes", "Memory that the store's server uses.", {}, server.used_bytes
     yield "pipeline_store_memory_max_bytes", "Its limit (maxmemory); 0: none is set.", {}, server.max_bytes
     safe = server.aof_enabled and server.aof_ok
@@ -345,7 +345,7 @@ def _counters(counts: Counts) -> Iterator[Metric]:
 
 
 def _histograms(counts: Counts) -> Iterator[str]:
-    """Their text. Written here: there may be a hundred thousand lines, and the library takes 12 us for each. Names need no escaping."""
+    """The text of the histograms, written here: of a hundred thousand lines the library takes 12 us for each. Names need no escaping."""
     for kind, (name, what) in _HISTOGRAMS.items():
         yield f"# HELP {name} {what}\n# TYPE {name} histogram\n"
         found = counts[kind]

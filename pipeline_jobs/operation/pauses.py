@@ -63,7 +63,7 @@ def resume(client: Client, tenant_id: str, *, actor: str | None) -> None:
 
 
 def pauses(client: Client) -> Sequence[Pause]:
-    """Those that hold: those with a name first, the newest first. :raises StoreUnavailable:"""
+    """The pauses that hold: those with a name first, the newest first. :raises StoreUnavailable:"""
     named = _named(client)
     names = dict.fromkeys((*named, ALL, *tenants(client.store, MOST_TENANTS)))
     return [named.get(name) or Pause(name) for name in names if client.limits(name).paused]

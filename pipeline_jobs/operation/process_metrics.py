@@ -25,18 +25,18 @@ def build_info(worker_class: str = "") -> Gauge:
 
 
 def artifact_disk(artifacts: ArtifactStore) -> Iterator[Gauge]:
-    """Nothing, where artifacts are on no disk of this machine."""
+    """The disk of artifacts; nothing, where they are on no disk of this machine."""
     if (found := artifacts.disk_bytes()) is not None:
         yield from _disk("artifacts", *found)
 
 
 def work_disk(settings: Settings) -> Iterator[Gauge]:
-    """Of the working folders."""
+    """The disk of the working folders."""
     yield from _folder("work", settings.work_dir, settings.disk_reserve)
 
 
 def store_disk(folder: Path | None, settings: Settings) -> Iterator[Gauge]:
-    """:param folder: where the server writes its log; None: it is not on this machine, or does not tell."""
+    """The disk of the store. :param folder: where its server writes its log; None: it is not on this machine, or does not tell."""
     if folder is not None:
         yield from _folder("store", folder, settings.disk_reserve)
 

@@ -49,7 +49,7 @@ class Row:
 
 
 def roll(store: Store) -> list[Row]:
-    """Those that announce themselves, and job workers of earlier versions, by name. :raises StoreUnavailable:"""
+    """The processes that announce themselves, and job workers of earlier versions, by name. :raises StoreUnavailable:"""
     now, known, found, runs = store.now(), presence.processes(store), load(store), _runs(store)
     lost = presence.lost(known, now)
     here = [*presence.live(known, now), *lost, *(one for one in known if one.about.refused)]

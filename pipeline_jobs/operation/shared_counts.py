@@ -30,14 +30,14 @@ logger = structlog.get_logger(__name__)
 
 
 class SharedCounts:
-    """Make it before the processes that write it are forked."""
+    """The counters of all processes of a server. Make it before the processes that write it are forked."""
 
     def __init__(self, rows: int = 1, row_bytes: int = ROW_BYTES) -> None:
         self.rows, self._size = rows, row_bytes
         self._words = memoryview(mmap.mmap(-1, rows * row_bytes))
 
     def row(self, number: int) -> Row:
-        """For the one process that writes there. It goes on from what an earlier one has left."""
+        """The row of the one process that writes there. It goes on from what an earlier one has left."""
         return Row(self._memory(number))
 
     def free_row(self, taken: Iterable[int]) -> int | None:

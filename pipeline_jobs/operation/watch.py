@@ -53,7 +53,7 @@ OF_THE_API = frozenset(
 
 
 class Watch:
-    """Of one process. `start` in the process itself: threads do not survive a fork."""
+    """Looks after one process, and announces it. `start` it in that process: threads do not survive a fork."""
 
     def __init__(self, store: Store, settings: Settings, broker: Callable[[], str | None], *, kind: str, node: str, name: str = "") -> None:
         """

@@ -78,7 +78,7 @@ def _newest(client: Client, query: JobQuery) -> tuple[list[Job], bool]:
 
 
 def shares(held: Iterable[Held], now: int) -> list[Ran]:
-    """By tenant, the most first."""
+    """What each tenant held, minute by minute: whoever held most first."""
     slots: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * MINUTES)
     jobs: defaultdict[str, set[str]] = defaultdict(set)
     for one in held:

@@ -36,7 +36,7 @@ def check(name: object, whose: str) -> None:
 
 
 def shown(pool: str | None) -> str:
-    """What people are told."""
+    """The name of a pool as people are told it."""
     return pool or DEFAULT_NAME
 
 

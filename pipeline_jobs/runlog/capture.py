@@ -47,7 +47,7 @@ class _Captured:
         self._printed: dict[tuple[str, int], Printed] = {}
 
     def print(self, name: str, text: str) -> bool:
-        """Each thread has its own line that has begun."""
+        """Take what was printed. Each thread has its own line that has begun."""
         key = name, threading.get_ident()
         if (printed := self._printed.get(key)) is None:
             printed = self._printed[key] = Printed(self.log, name)
@@ -118,7 +118,7 @@ class _Stream:
 
 
 class _Handler(logging.Handler):
-    """Of the root: takes the lines of the run that this thread works for."""
+    """The handler of the root logger: takes the lines of the run that this thread works for."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if hasattr(record, "of_run") or (run := _here()) is None:
@@ -130,7 +130,7 @@ class _Handler(logging.Handler):
 
 
 class _ContextHandler(logging.Handler):
-    """Of `context.log`: its lines are its run's, whichever thread writes them."""
+    """The handler of `context.log`: its lines are its run's, whichever thread writes them."""
 
     def __init__(self, log: RunLog) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ def _exc_info_of(record: logging.LogRecord) -> Any:
 
 
 def add_traceback(log: RunLog) -> None:
-    """Of the error that is being handled: a stage has raised what it did not foresee."""
+    """Add the traceback of the error that is being handled: a stage has raised what it did not foresee."""
     log.add(logging.ERROR, STAGES, traceback.format_exc().rstrip())
 
 

@@ -32,7 +32,7 @@ def level_name(level: int) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """One line."""
+    """A line of a job's log."""
 
     number: int
     #: Unix milliseconds, by the clock of the worker's machine.
@@ -110,7 +110,7 @@ def _gap(beside: Line, reached: int, last: int) -> Line:
 
 
 def wanted(lines: Iterable[Line], attempt: int | None, level: int) -> Iterator[Line]:
-    """Those of this attempt (None: of any) and from this level on. That lines are missing is told whatever their level may have been."""
+    """The lines of this attempt (None: of any), from this level on. That lines are missing is told whatever their level was."""
     return (line for line in lines if attempt in (None, line.attempt) and (line.dropped or LEVELS.get(line.level, 0) >= level))
 
 

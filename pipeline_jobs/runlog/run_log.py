@@ -40,7 +40,7 @@ def as_it_is(text: str) -> str:
 
 @dataclass(slots=True)
 class Bucket:
-    """So much at once, and so much each second."""
+    """A bucket of tokens: room for so much at once, and for so much more each second."""
 
     burst: float
     rate: float
@@ -93,7 +93,7 @@ class _Kept:
 
 
 class RunLog:
-    """Of one run. Any thread of the run may write; one sends."""
+    """The log of one run. Any thread of the run may write; one sends."""
 
     def __init__(self, attempt: int = 1, last: int = 0, mask: Masks | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """
@@ -144,7 +144,7 @@ class RunLog:
             return self._echo.take(row[2], now)
 
     def masked(self, text: str) -> str:
-        """Without the secrets that are known."""
+        """The text without the secrets that are known."""
         return self._mask(text)
 
     def may_echo(self, size: int) -> bool:
@@ -153,7 +153,7 @@ class RunLog:
             return self._echo.take(size, self._clock())
 
     def count(self, lines: int) -> None:
-        """So many lines were dropped without a look."""
+        """Count lines that were dropped without a look."""
         with self._lock:
             self.number += lines
             self.overflowed = True
@@ -203,7 +203,7 @@ class RunLog:
             return self._first, "\n".join(row[1] for row in rows).encode()
 
     def lines(self) -> str:
-        """The same, to be read by `lines.read`."""
+        """All that is kept of the run, to be read by `lines.read`."""
         return self.file()[1].decode()
 
     def _cut(self, text: str, length: int) -> str:
@@ -215,7 +215,7 @@ class RunLog:
 
 
 def size_of(text: str) -> int:
-    """In bytes of UTF-8."""
+    """The size of a text in bytes of UTF-8."""
     return len(text) if text.isascii() else len(text.encode())
 
 

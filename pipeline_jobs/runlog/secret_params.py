@@ -48,7 +48,7 @@ def dumped(params: BaseModel) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 @lru_cache(maxsize=256)
 def may_hide(model: type[BaseModel]) -> bool:
-    """Its values may have something in them that pydantic hides. False: they are texts, numbers and the like; most models are such."""
+    """Values of this model may hold what pydantic hides. False, as for most models: they are texts, numbers and the like."""
     return model.model_config.get("extra") == "allow" or not all(_is_plain(info.annotation) for info in model.model_fields.values())
 
 
@@ -117,12 +117,12 @@ def texts_of(hidden: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def size_of(hidden: Iterable[Mapping[str, Any]]) -> int:
-    """Of what `dumped` has hidden, in characters, about."""
+    """How much `dumped` has hidden, in characters, about."""
     return sum(len(str(part)) for one in hidden for part in (*one["at"], one["shown"], one["value"]))
 
 
 def _there(value: Any, way: Iterable[str | int]) -> Any:
-    """What stands there; None: nothing."""
+    """What stands at the end of this way into the value; None: nothing."""
     for step in way:
         try:
             value = value[step]

@@ -63,7 +63,7 @@ class Fire:
         return counts
 
     def _look_at(self, schedule_id: str, counts: dict[str, int]) -> None:
-        """Its slots wait while its pipeline needs pools of which not all processes know."""
+        """Fire what is due of a schedule. Its slots wait while its pipeline needs pools of which not all processes know."""
         try:
             self._fire_due(schedule_id, counts)
         except CellUpgrading as error:

@@ -17,7 +17,7 @@ from pipeline_jobs.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Slots in a row that are not fired, and why."""
+    """Slots that follow one another and are not fired, and why."""
 
     reason: str
     slots: Sequence[int]

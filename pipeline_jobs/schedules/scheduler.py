@@ -59,7 +59,7 @@ class Scheduler:
     def create(
         self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None, actor: str | None = None
     ) -> Planned:
-        """A schedule; its first slot is the first one from now on.
+        """Make a schedule; its first slot is the first one from now on.
 
         :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one schedule, however often it is sent.
         :param sender: who sends it: where the key is one of a kind.
@@ -92,11 +92,11 @@ class Scheduler:
             raise ScheduleGone from None
 
     def get(self, schedule_id: str) -> Schedule:
-        """As it may be shown. :raises UnknownSchedule:"""
+        """A schedule as it may be shown. :raises UnknownSchedule:"""
         return self._hiding(self._read(schedule_id))
 
     def _read(self, schedule_id: str) -> Schedule:
-        """As the store has it. :raises UnknownSchedule:"""
+        """A schedule as the store has it. :raises UnknownSchedule:"""
         found = self.kept.get(schedule_id) if ANY_ID.fullmatch(schedule_id) else None
         if found is None:
             raise UnknownSchedule
@@ -168,7 +168,7 @@ class Scheduler:
         return self._noted(actor, "resumed", self._update(schedule_id, lambda known: known.evolve(paused=False), "paused"))
 
     def delete(self, schedule_id: str, *, actor: str | None = None) -> None:
-        """Its jobs go on. :raises UnknownSchedule:"""
+        """Remove a schedule; the jobs that it has made go on. :raises UnknownSchedule:"""
         gone = self.get(schedule_id)
         if not self.kept.remove(schedule_id):
             raise UnknownSchedule
@@ -202,7 +202,7 @@ class Scheduler:
                 raise refusal(fired.refusal)
 
     def job_of(self, schedule: Schedule, job_id: str) -> Job:
-        """The record of a job of its.
+        """The record of a job that this schedule makes.
 
         :raises InvalidInput: the pipeline does not take it (any more); names the field, `job.params.seconds`.
         """
@@ -212,7 +212,7 @@ class Scheduler:
             return self.client.prepare(replace(schedule.template, tags=tags, params=params), job_id)
 
     def as_kept(self, schedule: Schedule) -> Schedule:
-        """It with its secrets apart, as those of a job are. :raises InvalidInput: names the field."""
+        """The schedule with its secrets apart, as those of a job are. :raises InvalidInput: names the field."""
         if len(schedule.name) > MAX_NAME:
             raise InvalidInput(f"name has at most {MAX_NAME} characters", field="name")
         if len(schedule.template.tags) >= MAX_TAGS:
@@ -227,7 +227,7 @@ class Scheduler:
         return kept
 
     def _hiding(self, schedule: Schedule) -> Schedule:
-        """It with its secrets apart, also one that was made before these were: without them, if the pipeline takes its params no more."""
+        """The schedule with its secrets apart, also one that was made before these were. Without them, if its params are refused now."""
         template = schedule.template
         if schedule.secret_params or not template.params:
             return schedule

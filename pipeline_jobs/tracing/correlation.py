@@ -47,17 +47,17 @@ _current: ContextVar[Correlation] = ContextVar("correlation", default=_NONE)
 
 
 def current() -> Correlation:
-    """That of this context."""
+    """The correlation of this context."""
     return _current.get()
 
 
 def bind(correlation: Correlation) -> None:
-    """From now on, in this context: in the place of what an earlier request of the thread had."""
+    """Make this the correlation of this context from now on, in the place of what an earlier request of the thread had."""
     _current.set(correlation)
 
 
 def bound(correlation: Correlation) -> AbstractContextManager[Correlation]:
-    """Inside of the block."""
+    """Make this the correlation of this context inside of the block."""
     return Within(_current, correlation)
 
 

@@ -28,7 +28,7 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 
 
 class Span(Protocol):
-    """Of an operation that goes on."""
+    """The span of an operation that goes on."""
 
     #: What the operation hands on to others: its own place in the trace. None: there is no trace.
     traceparent: str | None
@@ -82,7 +82,7 @@ class _Nothing:
 
 
 class _Process:
-    """What this process has. A forked child has nothing yet: its parent's connection to the collector must not have two writers."""
+    """The back end of this process. A forked child has none yet: its parent's connection to the collector must not have two writers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -268,7 +267,3 @@ def metrics_address(settings: Settings) -> str:
 
 def flower_address(settings: Settings) -> str:
     return f"http://{stack.LOOPBACK}:{settings.flower_port}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

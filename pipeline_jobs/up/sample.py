@@ -14,13 +14,13 @@ from typing import Any
 import requests
 
 from pipeline_jobs.exceptions import ConfigurationError, PipelineJobsError
+from pipeline_jobs.states import TERMINAL
 
 TENANT = "demo"
 #: Where the samples are served if nothing else is there: the commands in README.md and the tutorial name it, so they work as they stand.
 PORT = 46_363
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 10.0
-ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 class ApiRefused(PipelineJobsError):
@@ -64,14 +64,14 @@ def check_clip(clip: Path) -> Path:
     return clip
 
 
-def submit(api: str, url: str, tenant: str = TENANT, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+def submit(api: str, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     """POST the job.
 
     :param headers: a key, where the API asks for one.
     :return: the job as the API shows it.
     :raises ApiRefused: any answer but 201, with its words.
     """
-    answer = requests.post(f"{api}/pipeline/jobs", json={"url": url, "tenant_id": tenant}, headers=headers, timeout=ANSWER_SECONDS)
+    answer = requests.post(f"{api}/pipeline/jobs", json={"url": url, "tenant_id": TENANT}, headers=headers, timeout=ANSWER_SECONDS)
     if answer.status_code != 201:
         raise ApiRefused(f"POST /pipeline/jobs answered {answer.status_code}: {answer.text[:500]}")
     return dict(answer.json())
@@ -95,7 +95,7 @@ def follow(
         session.headers.update(headers or {})
         while True:
             show(job)
-            if job["status"] in ENDED:
+            if job["status"] in TERMINAL:
                 return job
             time.sleep(POLL_SECONDS)
             alive()

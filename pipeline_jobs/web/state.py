@@ -47,6 +47,6 @@ class Web:
 
 
 def web() -> Web:
-    """Those of the app that serves this request."""
+    """The parts of the app that serves this request."""
     found: Web = current_app._get_current_object().extensions[EXTENSION]  # type: ignore[attr-defined]
     return found

@@ -98,7 +98,7 @@ class Endpoints:
         raise UnknownEndpoint
 
     def list(self, tenant_id: str | None, cursor: str | None, limit: int) -> Page[Endpoint]:
-        """Those of a tenant (None: all there are), newest first.
+        """The endpoints of a tenant (None: all there are), newest first.
 
         :raises InvalidInput: the cursor is not one of ours.
         """
@@ -161,7 +161,7 @@ class Endpoints:
         return self._store.run("webhooks_rotate", what=what, id=whose, nonce=draw.nonce, check=draw.check, overlap=overlap)
 
     def _noted(self, actor: str | None, action: str, endpoint: Endpoint) -> Endpoint:
-        """In the audit log, which says nothing of the URL: that may hold a token of the receiver's."""
+        """Write it in the audit log, which says nothing of the URL: that may hold a token of the receiver's."""
         whose = endpoint.tenant_id
         audit.record(self._store, actor, f"webhook_endpoint.{action}", endpoint.endpoint_id, {"tenant_id": whose}, tenant_id=whose)
         return endpoint

@@ -138,7 +138,7 @@ class Ledger:
         return [*self._rows(self._store.records("delivery", [(one,) for one in ids]))]
 
     def list(self, tenant_id: str, status: str | None, cursor: str | None, limit: int) -> Page[Delivery]:
-        """A tenant's, newest first.
+        """A tenant's deliveries, newest first.
 
         :raises InvalidInput: the cursor is not one of ours.
         """
@@ -166,7 +166,7 @@ class Ledger:
                 return removed
 
     def _rows(self, records: Iterable[Mapping[str, str]]) -> tuple[Delivery, ...]:
-        """With their tries; those that are gone are left out."""
+        """The deliveries of these records, with their tries; those that are gone are left out."""
         there = [flat for flat in records if flat]
         attempts = self._store.lists("delivery_attempts", [flat.get("delivery_id", "") for flat in there])
         return tuple(readable(zip(there, attempts, strict=True), lambda row: Delivery.from_mapping(*row), kind="delivery"))

@@ -15,12 +15,11 @@ from pipeline_jobs.job import Job, dumps, rfc3339
 Shape = Callable[[Mapping[str, str], str], dict[str, Any]]
 
 
-def _endpoint(flat: Mapping[str, str], public_url: str) -> dict[str, Any]:
-    return {"endpoint_id": flat["endpoint_id"], "tenant_id": flat["tenant_id"]}
-
-
 #: Those of the modules below this one; the cell adds the others. A job's is the one in a list, with its result if the record has it.
-SHAPES: dict[str, Shape] = {"job": lambda flat, url: Job.from_mapping(flat).to_body(url), "endpoint": _endpoint}
+SHAPES: dict[str, Shape] = {
+    "job": lambda flat, url: Job.from_mapping(flat).to_body(url),
+    "endpoint": lambda flat, url: {"endpoint_id": flat["endpoint_id"], "tenant_id": flat["tenant_id"]},
+}
 
 
 def body(flat: Mapping[str, str], public_url: str, shapes: Mapping[str, Shape] = SHAPES) -> str:

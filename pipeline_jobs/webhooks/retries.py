@@ -26,7 +26,7 @@ class Verdict:
 
 
 def verdict(answer: Answer, tries: int, table: Sequence[float], random: Callable[[], float]) -> Verdict:
-    """What comes next.
+    """What a try's answer means for its delivery.
 
     :param tries: how many there were, this one among them.
     :param table: seconds to wait after each failed try; after one more try than it has entries the delivery is dead.

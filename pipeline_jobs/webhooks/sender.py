@@ -59,7 +59,7 @@ class Flight:
 
     @property
     def quick(self) -> bool:
-        """As far as is known yet."""
+        """Its receiver is quick, as far as is known yet."""
         return not self.slow and time.monotonic() - self.since < SLOW_SECONDS
 
 
@@ -152,7 +152,7 @@ class Sender:
             self._wake.set()
 
     def _answer(self, taken: Taken) -> Answer:
-        """What came of it; what cannot be told otherwise is a try that failed, so that none is tried for ever."""
+        """Send it. :return: what came of it; what cannot be told otherwise is a try that failed, so that none is tried for ever."""
         try:
             return self._send(taken)
         except StoreUnavailable:

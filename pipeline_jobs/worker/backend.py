@@ -87,7 +87,7 @@ class JobBackend(ChordJoin):
         return {**meta, "result": fetch(self._cell.artifacts, meta.get("task_id", ""), meta["result"], self._most)}
 
     def _stock_meta(self, task_id: str) -> dict[str, Any]:
-        """Of a task that is no job."""
+        """The meta of a task that is no job."""
         with store_errors():
             return super()._get_task_meta_for(task_id)  # type: ignore[no-any-return]
 

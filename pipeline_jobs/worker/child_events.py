@@ -11,7 +11,7 @@ from pipeline_jobs.worker.seats import Seats
 
 
 class ChildEvents(GatheredEvents):
-    """Of one child, in the name of its worker and with the worker's pid: as the worker's own events have them."""
+    """The events of one child, sent in the name of its worker and with the worker's pid, as the worker's own are."""
 
     def __init__(self, app: Celery, hostname: str, seats: Seats) -> None:
         super().__init__(app, hostname, os.getppid())

@@ -99,7 +99,7 @@ def _process(controller: Any, process: Callable[[Any], Any], request: Any) -> No
         process(request)
     except OSError:
         raise
-    except Exception as error:  # likewise
+    except Exception as error:  # what a message may do wrong has no end
         _say_dropped(error, request.request_dict)
         state.task_ready(request)
         request.reject(requeue=False)

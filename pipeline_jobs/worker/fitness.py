@@ -89,7 +89,7 @@ def paused(state: Any, **kwargs: Any) -> dict[str, str | None]:
 
 
 class FitnessStep(bootsteps.StartStopStep):
-    """Starts it in each worker that takes jobs, before the first slots are announced."""
+    """Starts `Fitness` in each worker that takes jobs, before the first slots are announced."""
 
     requires = (Pool,)
 

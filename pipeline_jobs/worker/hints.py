@@ -147,7 +147,7 @@ def jobs_queue(app: Any) -> str:
 
 
 def takes_jobs(app: Any) -> bool:
-    """Whether this worker consumes it."""
+    """This worker takes jobs: it consumes `jobs_queue`."""
     return jobs_queue(app) in app.amqp.queues.consume_from
 
 
@@ -194,7 +194,7 @@ def _fill(text: str, hint: Hint) -> Mapping[str, Any]:
 
 
 def _marked(text: str, hint: Hint) -> str:
-    """With the names filled in."""
+    """The text, with the values of a hint in the place of the marks."""
     for mark, value in (
         ("@ID@", hint.job_id), ("@FENCE@", str(hint.fence)), ("@TAG@", f"{hint.job_id}.{hint.fence}"),
         ("@TENANT@", hint.tenant_id), ("@WORKSPACE@", hint.workspace_id), ("@PIPELINE@", hint.pipeline),

@@ -47,7 +47,7 @@ Trace = Callable[[str, Any, Any, dict[str, Any]], trace_ok_t]
 
 
 class JobLoop:
-    """Of one child."""
+    """The loop of one child: the jobs that it runs, one after the other, by one message."""
 
     def __init__(self, app: Celery, seats: Seats, number: int | None, hostname: str) -> None:
         self._app = app
@@ -147,7 +147,7 @@ def shown(value: Any, maxlen: int | None = None) -> str:
 
 
 def install(app: Any, seats: Seats | None, hostname: str) -> None:
-    """In a child that has just begun."""
+    """Give a child that has just begun its loop."""
     number = getattr(current_process(), "index", None)
     if seats is None or number is None:
         return

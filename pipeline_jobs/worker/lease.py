@@ -293,7 +293,7 @@ class Running:
 
 
 class LeaseKeeperStep(bootsteps.StartStopStep):
-    """Starts the keeper in each worker that takes jobs."""
+    """Starts `LeaseKeeper` in each worker that takes jobs."""
 
     requires = (Pool, WatchStep)
 

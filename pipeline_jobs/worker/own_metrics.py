@@ -55,7 +55,7 @@ class OwnMetrics:
         """A worker that stops is scraped until its last job has ended: the thread ends with the process."""
 
     def turned(self) -> None:
-        """The event loop turns."""
+        """Note that the event loop turns."""
         self._turned = time.monotonic()
 
     def text(self) -> bytes:
@@ -95,7 +95,7 @@ def count_stages(app: Any) -> None:
 
 
 class OwnMetricsStep(bootsteps.StartStopStep):
-    """Starts it in each worker that has a port for it."""
+    """Starts `OwnMetrics` in each worker that has a port for it."""
 
     requires = (Pool,)
 

@@ -48,7 +48,7 @@ class Rescuer:
 
 
 class RescuerStep(bootsteps.StartStopStep):
-    """Starts it in each worker that takes jobs."""
+    """Starts `Rescuer` in each worker that takes jobs."""
 
     requires = (Pool,)
 

@@ -65,7 +65,7 @@ class Held:
 
 
 class Seats:
-    """Made before the children are forked."""
+    """What each child of a worker has, in memory that they share. Made before the children are forked."""
 
     def __init__(self) -> None:
         # The first place is no child's: it says whether all are to ask for no next job, and the clock of their events.
@@ -137,7 +137,7 @@ def _fence() -> None:
 
 @dataclass
 class ChildSeat(Seat):
-    """A child's own."""
+    """The seat of the child that runs this code."""
 
     seats: Seats
     #: None: there are more children than seats. It runs jobs, and is handed none.

@@ -90,7 +90,7 @@ def _load_for_children(cell: Cell) -> None:
 
 
 def most_slots(settings: Settings, pool: str) -> int:
-    """Of a worker that is not told: in a pool of special machines one, unless the pool has a cap."""
+    """The slots of a worker that is not told how many: in a pool of special machines one, unless the pool has a cap."""
     return settings.pool_caps.get(pool, 1) if pool else settings.max_concurrent_jobs
 
 

@@ -14,7 +14,7 @@ from pipeline_jobs.worker.hints import JOB_TASK
 
 
 class TaskEvents:
-    """Sends them over an app's broker, many in one message; the `say` of its cell. The last ones go as the process ends."""
+    """Sends the events of moved jobs over an app's broker, many in one message: the `say` of its cell. The last go as the process ends."""
 
     def __init__(self, app: Celery) -> None:
         self._app, self._pid = app, -1

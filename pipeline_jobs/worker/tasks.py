@@ -204,7 +204,7 @@ class JobTask(Task):
 
 
 def _whose(options: dict[str, Any]) -> Correlation:
-    """The context's, but for what the headers say: that is taken out of them, since the record has it."""
+    """The correlation of a new job: the context's, but for what the headers say. That is taken out of them, since the record has it."""
     given = Correlation.of(options["headers"]).given()
     options["headers"] = {name: value for name, value in options["headers"].items() if name not in given} or None
     return replace(correlation.current(), **given)

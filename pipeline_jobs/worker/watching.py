@@ -25,7 +25,7 @@ def kind_of(app: Any) -> str:
 
 
 class WatchStep(bootsteps.StartStopStep):
-    """Starts it in each worker. Other steps require it, so that it stops last: what announces slots is known for a process."""
+    """Starts `Watch` in each worker. Other steps require it, so that it stops last: what announces slots is known for a process."""
 
     def include_if(self, worker: Any) -> bool:
         return getattr(worker.app, "cell", None) is not None

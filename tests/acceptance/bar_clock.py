@@ -4,7 +4,6 @@ of their runbooks. `make signals` runs this beside tests/heavy/bar_signals.py.""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ from tests.acceptance.signals import alerting, until_named, until_well
 from tests.chaos.clock import LIBRARY, MISSING, Clock
 from tests.former import other_version
 from tests.runbooks import Operator
-from tests.stack import Stack
-
-MakeStack = Callable[..., Stack]
+from tests.stack import MakeStack
 
 
 @pytest.mark.skipif(LIBRARY is None, reason=MISSING)

@@ -3,7 +3,7 @@ replaces another and goes again, workers and APIs are added. Each starts many pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,10 @@ from tests.acceptance.signals import until_well
 from tests.acceptance.test_tasks import until_up, url_of
 from tests.former import other_version
 from tests.hands import CLI, MISSING_CLI, Hands, Typed
-from tests.stack import Api, Stack, free_port
+from tests.stack import Api, MakeStack, Stack, free_port
 from tests.task_pages import task
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 #: How long a process may take to end and another one to start in its place, in seconds.
 STARTS_SECONDS = 180
 pytestmark = pytest.mark.skipif(CLI is None, reason=MISSING_CLI)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tests.bodies import MODULE
 from tests.chaos.small_disk import SmallDisk
 from tests.conftest import running_server, settings_on
 from tests.servers import Server
-from tests.stack import Api, Stack
+from tests.stack import Api, MakeStack, Stack
 
 #: Short times, so that no test waits a minute for what comes now and then. Not the lease: a busy machine stands still for seconds.
 QUICK: dict[str, Any] = {
@@ -25,8 +25,6 @@ QUICK: dict[str, Any] = {
 }  # fmt: skip
 #: Where a worker dies: so long waits whoever takes over its jobs.
 SHORT_LEASE = {"lease_seconds": 4.0}
-
-MakeStack = Callable[..., Stack]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ The table knows nothing of `web/access/policy.py`. A route that is not in it fai
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count, product
@@ -73,298 +74,258 @@ class Route:
 SITE = 200 if (FOLDER / "index.html").is_file() else 404
 
 
-def same(status: int) -> tuple[int, int, int, int]:
-    return (status, status, status, status)
+Statuses = tuple[int, int, int, int]
+
+
+def same(status: int) -> tuple[Statuses, Statuses]:
+    return (status,) * 4, (status,) * 4
+
+
+def thing(status: int) -> tuple[Statuses, Statuses]:
+    """Of a thing by its id: another tenant's is an unknown one."""
+    return (status, 404, 404, 404), (status, status, 404, 404)
+
+
+def named(status: int) -> tuple[Statuses, Statuses]:
+    """Of the tenant that the query or the body names."""
+    return (status, 403, 403, 422), (status, status, status, 422)
+
+
+def in_path(status: int) -> tuple[Statuses, Statuses]:
+    """Of the tenant in the path."""
+    return (status, 403, 403, 403), (status, status, status, 422)
+
+
+def across(*statuses: int) -> tuple[Statuses, Statuses]:
+    """For callers of all tenants alone."""
+    own, foreign, unknown, malformed = statuses
+    return (403,) * 4, (own, foreign, unknown, malformed)
 
 
 #: The page: asked with a session where the API is asked with a key.
 UI = "/pipeline/ui"
-_JOB, _TENANT = "/pipeline/jobs/{job}", "/pipeline/tenants/{tenant}"
-_SCHEDULE, _HOURLY = "/pipeline/schedules/{schedule}", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}, "tenant_id": "{tenant}"}
+
+
+def row(
+    asked: str,
+    needs: str,
+    answers: tuple[Statuses, Statuses],
+    *,
+    path: str = "",
+    body: dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+    nobody: int = 0,
+) -> tuple[tuple[str, str], Route]:
+    """A route by its method and rule.
+
+    :param path: what is asked, where that is not the rule with `{job}` in the place of `<job_id>` and so on; `?...`: that, and this query.
+    :param nobody: where it is neither 401 nor, on the page, the way to the sign-in.
+    """
+    method, _, rule = asked.partition(" ")
+    plain = re.sub(r"<(\w+?)(?:_id)?>", r"{\1}", rule).replace("{endpoint}", "{hook}")
+    path = plain + path if path.startswith("?") else path or plain
+    to_sign_in = rule.startswith(UI) and needs != "public"
+    return (method, rule), Route(needs, *answers, path, body or {}, nobody or (303 if to_sign_in else 401), headers or {})
+
+
+_HOURLY = {"cron": "0 * * * *", "job": {"pipeline": "sleep"}, "tenant_id": "{tenant}"}
 _NEW = {"pipeline": "sleep", "tenant_id": "{tenant}"}
 _MANY = {"jobs": [{"pipeline": "sleep"}], "tenant_id": "{tenant}"}
-_FLOWS, _FLOW = "/pipeline/workflows", "/pipeline/workflows/{workflow}"
 _GRAPH = {"jobs": [{"pipeline": "sleep", "name": "a"}], "tenant_id": "{tenant}"}
-_HOOKS, _HOOK, _URL = "/pipeline/webhook-endpoints", "/pipeline/webhook-endpoints/{hook}", "https://hooks.example/x"
-#: A thing by its id: own, foreign, unknown, malformed.
-_OWN, _ANY = (200, 404, 404, 404), (200, 200, 404, 404)
-_LATER, _LATER_ANY = (202, 404, 404, 404), (202, 202, 404, 404)
 #: By method and rule. A new route needs a line here, and a policy.
-ROUTES: dict[tuple[str, str], Route] = {
-    ("POST", "/pipeline/jobs"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/jobs", _NEW),
-    ("GET", "/pipeline/jobs"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/jobs?tenant_id={tenant}"),
-    ("GET", "/pipeline/jobs/<job_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _JOB),
-    ("GET", "/pipeline/jobs/<job_id>/transcript/search"): Route(
-        "read", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/jobs/{ended}/transcript/search?q=x"
-    ),
-    ("DELETE", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB),
-    ("PATCH", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB, {"priority": 5}),
-    ("POST", "/pipeline/jobs/<job_id>/cancel"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/cancel"),
-    ("POST", "/pipeline/jobs/<job_id>/retry"): Route("submit", (201, 404, 404, 404), (201, 201, 404, 404), "/pipeline/jobs/{ended}/retry"),
-    # Its pipeline waits for no such signal: that is told to those whose it is.
-    ("POST", "/pipeline/jobs/<job_id>/signals/<signal>"): Route(
-        "submit", (422, 404, 404, 404), (422, 422, 404, 404), _JOB + "/signals/go", {"payload": 1}
-    ),
-    ("POST", "/pipeline/jobs/cancel"): Route(
-        "submit", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/jobs/cancel", {"tenant_id": "{tenant}", "tag": "x"}
-    ),
-    ("POST", "/pipeline/jobs/bulk"): Route(
-        "submit",
-        (200, 403, 403, 422),
-        (200, 200, 200, 422),
-        "/pipeline/jobs/bulk",
-        {"action": "delete", "filter": {"tenant_id": "{tenant}", "tag": "x"}},
-    ),
-    ("POST", "/pipeline/batches"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/batches", _MANY),
-    ("GET", "/pipeline/batches"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/batches?tenant_id={tenant}"),
-    ("GET", "/pipeline/batches/<batch_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/batches/{batch}"),
-    ("POST", "/pipeline/batches/<batch_id>/cancel"): Route(
-        "submit", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/batches/{batch}/cancel"
-    ),
-    ("POST", _FLOWS): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), _FLOWS, _GRAPH),
-    ("GET", _FLOWS): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), _FLOWS + "?tenant_id={tenant}"),
-    ("GET", _FLOWS + "/<workflow_id>"): Route("read", _OWN, _ANY, _FLOW),
-    ("GET", _FLOWS + "/<workflow_id>.mmd"): Route("read", _OWN, _ANY, _FLOW + ".mmd"),
-    ("GET", _FLOWS + "/<workflow_id>.svg"): Route("read", _OWN, _ANY, _FLOW + ".svg"),
-    ("GET", _FLOWS + "/<workflow_id>/events"): Route("read", _OWN, _ANY, _FLOW + "/events"),
-    ("POST", _FLOWS + "/<workflow_id>/cancel"): Route("submit", _OWN, _ANY, _FLOW + "/cancel"),
-    # It has not ended: that is told to those whose it is.
-    ("POST", _FLOWS + "/<workflow_id>/retry"): Route("submit", (409, 404, 404, 404), (409, 409, 404, 404), _FLOW + "/retry"),
-    ("DELETE", _FLOWS + "/<workflow_id>"): Route("submit", _OWN, _ANY, _FLOW),
-    ("GET", "/pipeline/jobs/<job_id>/events"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/events"),
-    ("GET", "/pipeline/jobs/<job_id>/logs"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/logs"),
-    # Whoever may is told that it is a WebSocket.
-    ("GET", "/pipeline/jobs/<job_id>/ws"): Route("read", (426, 404, 404, 404), (426, 426, 404, 404), _JOB + "/ws"),
-    ("GET", "/pipeline/events"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/events?tenant_id={tenant}"),
-    ("POST", "/pipeline/events/token"): Route(
-        "read", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/events/token", {"tenant_id": "{tenant}"}
-    ),
-    ("POST", "/pipeline/run"): Route("submit", (202, 403, 403, 422), (202, 202, 202, 422), "/pipeline/run", {**_NEW, "timeout": 0}),
-    ("GET", "/pipeline/pipelines"): Route("read", same(200), same(200), "/pipeline/pipelines?tenant_id={tenant}"),
-    ("GET", "/pipeline/artifacts"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/artifacts?tenant_id={tenant}"),
-    ("GET", "/pipeline/artifacts/<path:path>"): Route("public", (200, 200, 404, 404), (200, 200, 404, 404), "{link}"),
-    ("POST", "/pipeline/uploads"): Route(
-        "submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/uploads?tenant_id={tenant}", headers={"Upload-Length": "3"}
-    ),
-    ("GET", "/pipeline/uploads"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/uploads?tenant_id={tenant}"),
-    ("GET", "/pipeline/uploads/<upload_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/uploads/{upload}"),
-    ("PATCH", "/pipeline/uploads/<upload_id>"): Route(
-        "submit",
-        (204, 404, 404, 404),
-        (204, 204, 404, 404),
-        "/pipeline/uploads/{upload}",
-        headers={"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
-    ),
-    ("DELETE", "/pipeline/uploads/<upload_id>"): Route("submit", (204, 404, 404, 404), (204, 204, 404, 404), "/pipeline/uploads/{upload}"),
-    ("POST", "/pipeline/schedules"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/schedules", _HOURLY),
-    ("GET", "/pipeline/schedules"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/schedules?tenant_id={tenant}"),
-    ("GET", "/pipeline/schedules/<schedule_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE),
-    ("PATCH", "/pipeline/schedules/<schedule_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE, {"name": "x"}),
-    ("DELETE", "/pipeline/schedules/<schedule_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE),
-    ("POST", "/pipeline/schedules/<schedule_id>/pause"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE + "/pause"),
-    ("POST", "/pipeline/schedules/<schedule_id>/resume"): Route(
-        "submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE + "/resume"
-    ),
-    ("POST", "/pipeline/schedules/<schedule_id>/run"): Route("submit", (201, 404, 404, 404), (201, 201, 404, 404), _SCHEDULE + "/run"),
-    ("GET", "/pipeline/tenants/<tenant_id>/keys"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/keys"),
-    ("POST", "/pipeline/tenants/<tenant_id>/keys"): Route(
-        "admin", (201, 403, 403, 403), (201, 201, 201, 422), _TENANT + "/keys", {"role": "read"}
-    ),
-    ("DELETE", "/pipeline/tenants/<tenant_id>/keys/<key_id>"): Route(
-        "admin", (200, 404, 404, 404), (200, 404, 404, 404), "/pipeline/tenants/acme/keys/{key}"
-    ),
-    ("GET", "/pipeline/tenants/<tenant_id>/audit"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/audit"),
-    ("GET", "/pipeline/tenants/<tenant_id>/limits"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/limits"),
-    ("PUT", "/pipeline/tenants/<tenant_id>/limits"): Route("root", same(403), (200, 200, 200, 422), _TENANT + "/limits", {"weight": 1}),
-    ("GET", "/pipeline/tenants/<tenant_id>/usage"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/usage"),
-    ("DELETE", "/pipeline/tenants/<tenant_id>"): Route("root", same(403), (200, 200, 200, 422), _TENANT + "?dry_run=true"),
-    ("POST", _HOOKS): Route("admin", (201, 403, 403, 422), (201, 201, 201, 422), _HOOKS, {"tenant_id": "{tenant}", "url": _URL}),
-    ("GET", _HOOKS): Route("admin", (200, 403, 403, 422), (200, 200, 200, 422), _HOOKS + "?tenant_id={tenant}"),
-    ("GET", _HOOKS + "/<endpoint_id>"): Route("admin", _OWN, _ANY, _HOOK),
-    ("PATCH", _HOOKS + "/<endpoint_id>"): Route("admin", _OWN, _ANY, _HOOK, {"description": "x"}),
-    ("DELETE", _HOOKS + "/<endpoint_id>"): Route("admin", _OWN, _ANY, _HOOK),
-    ("POST", _HOOKS + "/<endpoint_id>/rotate"): Route("admin", _OWN, _ANY, _HOOK + "/rotate"),
-    ("POST", _HOOKS + "/<endpoint_id>/test"): Route("admin", _LATER, _LATER_ANY, _HOOK + "/test"),
-    ("GET", "/pipeline/tenants/<tenant_id>/webhook-secret"): Route(
-        "admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/webhook-secret"
-    ),
-    ("POST", "/pipeline/tenants/<tenant_id>/webhook-secret/rotate"): Route(
-        "admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/webhook-secret/rotate"
-    ),
-    ("GET", "/pipeline/jobs/<job_id>/deliveries"): Route("read", _OWN, _ANY, _JOB + "/deliveries"),
-    ("GET", "/pipeline/deliveries"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/deliveries?tenant_id={tenant}"),
-    ("GET", "/pipeline/deliveries/<delivery_id>"): Route("read", _OWN, _ANY, "/pipeline/deliveries/{delivery}"),
-    ("POST", "/pipeline/deliveries/<delivery_id>/redeliver"): Route(
-        "submit", _LATER, _LATER_ANY, "/pipeline/deliveries/{delivery}/redeliver"
-    ),
-    ("GET", "/pipeline/pipelines/<pipeline>/limits"): Route(
-        "root", same(403), (200, 404, 404, 422), "/pipeline/pipelines/{pipeline}/limits"
-    ),
-    ("PUT", "/pipeline/pipelines/<pipeline>/limits"): Route(
-        "root", same(403), (200, 404, 404, 422), "/pipeline/pipelines/{pipeline}/limits", {"max_concurrent": 7}
-    ),
-    ("GET", "/pipeline/analytics"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/analytics?tenant_id={tenant}"),
-    ("GET", "/pipeline/analytics/export"): Route(
-        "read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/analytics/export?tenant_id={tenant}"
-    ),
-    ("GET", "/pipeline/audit"): Route("root", same(403), (200, 400, 400, 400), "/pipeline/audit{odd}"),
-    ("GET", UI): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "?tenant_id={tenant}", nobody=303),
-    ("GET", UI + "/jobs"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "/jobs?tenant_id={tenant}", nobody=303),
-    ("GET", UI + "/jobs/<job_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/jobs/{job}", nobody=303),
-    ("POST", UI + "/jobs/<job_id>/cancel"): Route(
-        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/jobs/{job}/cancel", nobody=303
-    ),
-    ("POST", UI + "/jobs/<job_id>/retry"): Route(
-        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/jobs/{ended}/retry", nobody=303
-    ),
-    ("POST", UI + "/jobs/<job_id>/signals/<signal>"): Route(
-        "submit", (422, 404, 404, 404), (422, 422, 404, 404), UI + "/jobs/{job}/signals/go", {"approved": "yes"}, nobody=303
-    ),
-    # What is proved by a signature: this one is none.
-    ("GET", UI + "/signal"): Route("public", same(404), same(404), UI + "/signal?link=x", nobody=404),
-    ("POST", UI + "/signal"): Route("public", same(404), same(404), UI + "/signal?link=x", nobody=404),
-    # It has not ended: that is told to those whose it is.
-    ("POST", UI + "/jobs/<job_id>/delete"): Route(
-        "submit", (409, 404, 404, 404), (409, 409, 404, 404), UI + "/jobs/{job}/delete", nobody=303
-    ),
-    ("GET", UI + "/workflows/<workflow_id>"): Route("read", _OWN, _ANY, UI + "/workflows/{workflow}", nobody=303),
-    ("POST", UI + "/workflows/<workflow_id>/cancel"): Route(
-        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/workflows/{workflow}/cancel", nobody=303
-    ),
-    ("POST", UI + "/workflows/<workflow_id>/retry"): Route(
-        "submit", (409, 404, 404, 404), (409, 409, 404, 404), UI + "/workflows/{workflow}/retry", nobody=303
-    ),
-    ("GET", UI + "/submit"): Route("submit", same(200), same(200), UI + "/submit?pipeline=sleep", nobody=303),
-    ("POST", UI + "/submit"): Route("submit", (303, 403, 403, 422), (303, 303, 303, 422), UI + "/submit", _NEW, nobody=303),
-    ("GET", UI + "/tenants/<tenant_id>"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}", nobody=303),
-    ("POST", UI + "/tenants/<tenant_id>/limits"): Route(
-        "root", same(403), (303, 303, 303, 422), UI + "/tenants/{tenant}/limits", {"weight": "1"}, nobody=303
-    ),
-    ("GET", UI + "/bulk"): Route(
-        "submit", (200, 403, 403, 422), (200, 200, 200, 422), UI + "/bulk?action=delete&tag=x&tenant_id={tenant}", nobody=303
-    ),
-    ("POST", UI + "/bulk"): Route(
-        "submit", (303, 403, 403, 422), (303, 303, 303, 422), UI + "/bulk?action=delete&tag=x&tenant_id={tenant}", nobody=303
-    ),
-    ("POST", UI + "/deliveries/<delivery_id>/redeliver"): Route(
-        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/deliveries/{delivery}/redeliver", nobody=303
-    ),
-    ("GET", UI + "/tenants/<tenant_id>/audit"): Route(
-        "admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}/audit", nobody=303
-    ),
-    ("GET", UI + "/tenants/<tenant_id>/keys"): Route(
-        "admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}/keys", nobody=303
-    ),
-    ("POST", UI + "/tenants/<tenant_id>/keys"): Route(
-        "admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}/keys", {"role": "read"}, nobody=303
-    ),
-    ("POST", UI + "/tenants/<tenant_id>/keys/<key_id>/revoke"): Route(
-        "admin", (303, 403, 403, 403), (303, 303, 404, 422), UI + "/tenants/{tenant}/keys/{key}/revoke", nobody=303
-    ),
-    ("GET", UI + "/batches"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "/batches?tenant_id={tenant}", nobody=303),
-    ("GET", UI + "/batches/<batch_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/batches/{batch}", nobody=303),
-    ("GET", UI + "/schedules"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "/schedules?tenant_id={tenant}", nobody=303),
-    ("GET", UI + "/schedules/new"): Route("submit", same(200), same(200), UI + "/schedules/new", nobody=303),
-    ("POST", UI + "/schedules/new"): Route(
-        "submit",
-        (303, 403, 403, 422),
-        (303, 303, 303, 422),
-        UI + "/schedules/new",
-        {"cron": "0 * * * *", "job": '{"pipeline": "sleep"}', "tenant_id": "{tenant}"},
-        nobody=303,
-    ),
-    ("GET", UI + "/schedules/<schedule_id>"): Route(
-        "read", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/schedules/{schedule}", nobody=303
-    ),
-    ("POST", UI + "/schedules/<schedule_id>"): Route(
-        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/schedules/{schedule}", {"act": "pause"}, nobody=303
-    ),
-    ("GET", UI + "/tenants/<tenant_id>/webhooks"): Route(
-        "admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}/webhooks", nobody=303
-    ),
-    ("POST", UI + "/tenants/<tenant_id>/webhooks"): Route(
-        "admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}/webhooks", {"url": _URL}, nobody=303
-    ),
-    ("GET", UI + "/webhooks/<endpoint_id>"): Route(
-        "admin", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/webhooks/{hook}", nobody=303
-    ),
-    ("POST", UI + "/webhooks/<endpoint_id>"): Route(
-        "admin", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/webhooks/{hook}", {"act": "disable"}, nobody=303
-    ),
-    ("GET", UI + "/deliveries/<delivery_id>"): Route(
-        "read", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/deliveries/{delivery}", nobody=303
-    ),
-    ("GET", UI + "/audit"): Route("root", same(403), same(200), UI + "/audit", nobody=303),
-    ("GET", UI + "/submit/many"): Route("submit", same(200), same(200), UI + "/submit/many", nobody=303),
-    ("POST", UI + "/submit/many"): Route(
-        "submit",
-        (303, 403, 403, 422),
-        (303, 303, 303, 422),
-        UI + "/submit/many",
-        {"urls": "https://media.example/1.mp4", "tenant_id": "{tenant}"},
-        nobody=303,
-    ),
-    ("GET", UI + "/uploads"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "/uploads?tenant_id={tenant}", nobody=303),
-    ("POST", UI + "/uploads"): Route(
-        "submit", (201, 403, 403, 422), (201, 201, 201, 422), UI + "/uploads?tenant_id={tenant}", headers={"Upload-Length": "3"}, nobody=303
-    ),
-    ("GET", UI + "/uploads/<upload_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/uploads/{upload}", nobody=303),
-    ("PATCH", UI + "/uploads/<upload_id>"): Route(
-        "submit",
-        (204, 404, 404, 404),
-        (204, 204, 404, 404),
-        UI + "/uploads/{upload}",
-        headers={"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
-        nobody=303,
-    ),
-    ("POST", UI + "/uploads/<upload_id>/delete"): Route(
-        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/uploads/{upload}/delete", nobody=303
-    ),
-    ("GET", UI + "/jobs/<job_id>/change"): Route(
-        "submit", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/jobs/{job}/change", nobody=303
-    ),
-    ("POST", UI + "/jobs/<job_id>/change"): Route(
-        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/jobs/{job}/change", {"priority": "5"}, nobody=303
-    ),
-    ("POST", UI + "/jobs/<job_id>/share"): Route(
-        "submit", (409, 404, 404, 404), (409, 409, 404, 404), UI + "/jobs/{job}/share", {"ends": "1 day"}, nobody=303
-    ),
-    ("GET", UI + "/jobs/<job_id>/transcript"): Route(
-        "read", (404, 404, 404, 404), (404, 404, 404, 404), UI + "/jobs/{job}/transcript?as=srt", nobody=303
-    ),
-    ("GET", UI + "/jobs/chosen"): Route("submit", same(200), same(200), UI + "/jobs/chosen?action=cancel&id={job}", nobody=303),
-    ("POST", UI + "/jobs/chosen"): Route("submit", same(200), same(200), UI + "/jobs/chosen?action=cancel&id={job}", nobody=303),
-    ("POST", UI + "/jobs/views"): Route("read", same(303), same(303), UI + "/jobs/views", {"name": "mine"}, nobody=303),
-    ("POST", UI + "/theme"): Route("public", same(303), same(303), UI + "/theme", {"theme": "dark"}),
-    ("GET", UI + "/oncall/pause"): Route("root", same(403), (200, 200, 200, 422), UI + "/oncall/pause?of={tenant}", nobody=303),
-    ("POST", UI + "/oncall/pause"): Route(
-        "root", same(403), (303, 303, 303, 422), UI + "/oncall/pause?of={tenant}", {"act": "resume"}, nobody=303
-    ),
-    ("GET", UI + "/shared"): Route("public", same(404), same(404), UI + "/shared?token=x"),
-    ("GET", UI + "/shared/<path:filename>"): Route("public", same(404), same(404), UI + "/shared/video.mp4?token=x"),
-    ("GET", UI + "/fairness"): Route("operator", same(403), same(200), UI + "/fairness", nobody=303),
-    ("GET", UI + "/oncall"): Route("operator", same(403), same(200), UI + "/oncall", nobody=303),
-    ("POST", UI + "/oncall/pipelines/<pipeline>"): Route(
-        "root", same(403), (303, 404, 404, 422), UI + "/oncall/pipelines/{pipeline}", {"max_concurrent": "5"}, nobody=303
-    ),
-    ("GET", UI + "/sign-in"): Route("public", same(200), same(200), UI + "/sign-in"),
-    ("POST", UI + "/sign-in"): Route("public", same(401), same(401), UI + "/sign-in", {"key": "pjk_x"}),
-    ("POST", UI + "/sign-out"): Route("public", same(303), same(303), UI + "/sign-out"),
-    ("GET", UI + "/static/<path:filename>"): Route("public", (200, 404, 404, 404), (200, 404, 404, 404), UI + "/static/{asset}"),
-    ("GET", "/metrics"): Route("operator", same(200), same(200), "/metrics?scope=all"),
-    ("GET", "/pipeline/scaling"): Route("operator", same(200), same(200), "/pipeline/scaling?pool=default"),
-    # Its workers are missing: whoever may know is told so.
-    ("GET", "/health/ready"): Route("operator", same(503), same(503), "/health/ready?tenant_id={tenant}"),
-    ("GET", "/health/installation"): Route("operator", same(200), same(200), "/health/installation?tenant_id={tenant}"),
-    ("GET", "/health/accept"): Route("public", same(200), same(200), "/health/accept?tenant_id={tenant}"),
-    ("GET", "/health/live"): Route("public", same(200), same(200), "/health/live?tenant_id={tenant}"),
-    ("GET", "/openapi.json"): Route("public", same(200), same(200), "/openapi.json?tenant_id={tenant}"),
-    ("GET", "/docs"): Route("public", same(200), same(200), "/docs?tenant_id={tenant}"),
-    ("GET", "/docs/static/<path:filename>"): Route("public", (200, 404, 404, 404), (200, 404, 404, 404), "/docs/static/{file}"),
-    ("GET", "/pipeline/docs/"): Route("public", same(SITE), same(SITE), "/pipeline/docs/"),
-    ("GET", "/pipeline/docs/<path:filename>"): Route("public", same(404), same(404), "/pipeline/docs/none-{page}"),
-    ("GET", "/docs/swagger/<path:filename>"): Route("public", (200, 404, 404, 404), (200, 404, 404, 404), "/docs/swagger/{page}"),
-}
+ROUTES: dict[tuple[str, str], Route] = dict(
+    (
+        row("POST /pipeline/jobs", "submit", named(201), body=_NEW),
+        row("GET /pipeline/jobs", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/jobs/<job_id>", "read", thing(200)),
+        row("GET /pipeline/jobs/<job_id>/transcript/search", "read", thing(200), path="/pipeline/jobs/{ended}/transcript/search?q=x"),
+        row("DELETE /pipeline/jobs/<job_id>", "submit", thing(200)),
+        row("PATCH /pipeline/jobs/<job_id>", "submit", thing(200), body={"priority": 5}),
+        row("POST /pipeline/jobs/<job_id>/cancel", "submit", thing(200)),
+        row("POST /pipeline/jobs/<job_id>/retry", "submit", thing(201), path="/pipeline/jobs/{ended}/retry"),
+        # Its pipeline waits for no such signal: that is told to those whose it is.
+        row(
+            "POST /pipeline/jobs/<job_id>/signals/<signal>",
+            "submit",
+            thing(422),
+            path="/pipeline/jobs/{job}/signals/go",
+            body={"payload": 1},
+        ),
+        row("POST /pipeline/jobs/cancel", "submit", named(200), body={"tenant_id": "{tenant}", "tag": "x"}),
+        row("POST /pipeline/jobs/bulk", "submit", named(200), body={"action": "delete", "filter": {"tenant_id": "{tenant}", "tag": "x"}}),
+        row("POST /pipeline/batches", "submit", named(201), body=_MANY),
+        row("GET /pipeline/batches", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/batches/<batch_id>", "read", thing(200)),
+        row("POST /pipeline/batches/<batch_id>/cancel", "submit", thing(200)),
+        row("POST /pipeline/workflows", "submit", named(201), body=_GRAPH),
+        row("GET /pipeline/workflows", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/workflows/<workflow_id>", "read", thing(200)),
+        row("GET /pipeline/workflows/<workflow_id>.mmd", "read", thing(200)),
+        row("GET /pipeline/workflows/<workflow_id>.svg", "read", thing(200)),
+        row("GET /pipeline/workflows/<workflow_id>/events", "read", thing(200)),
+        row("POST /pipeline/workflows/<workflow_id>/cancel", "submit", thing(200)),
+        # It has not ended: that is told to those whose it is.
+        row("POST /pipeline/workflows/<workflow_id>/retry", "submit", thing(409)),
+        row("DELETE /pipeline/workflows/<workflow_id>", "submit", thing(200)),
+        row("GET /pipeline/jobs/<job_id>/events", "read", thing(200)),
+        row("GET /pipeline/jobs/<job_id>/logs", "read", thing(200)),
+        # Whoever may is told that it is a WebSocket.
+        row("GET /pipeline/jobs/<job_id>/ws", "read", thing(426)),
+        row("GET /pipeline/events", "read", named(200), path="?tenant_id={tenant}"),
+        row("POST /pipeline/events/token", "read", named(201), body={"tenant_id": "{tenant}"}),
+        row("POST /pipeline/run", "submit", named(202), body={**_NEW, "timeout": 0}),
+        row("GET /pipeline/pipelines", "read", same(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/artifacts", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/artifacts/<path:path>", "public", ((200, 200, 404, 404), (200, 200, 404, 404)), path="{link}"),
+        row("POST /pipeline/uploads", "submit", named(201), path="?tenant_id={tenant}", headers={"Upload-Length": "3"}),
+        row("GET /pipeline/uploads", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/uploads/<upload_id>", "read", thing(200)),
+        row(
+            "PATCH /pipeline/uploads/<upload_id>",
+            "submit",
+            thing(204),
+            headers={"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
+        ),
+        row("DELETE /pipeline/uploads/<upload_id>", "submit", thing(204)),
+        row("POST /pipeline/schedules", "submit", named(201), body=_HOURLY),
+        row("GET /pipeline/schedules", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/schedules/<schedule_id>", "read", thing(200)),
+        row("PATCH /pipeline/schedules/<schedule_id>", "submit", thing(200), body={"name": "x"}),
+        row("DELETE /pipeline/schedules/<schedule_id>", "submit", thing(200)),
+        row("POST /pipeline/schedules/<schedule_id>/pause", "submit", thing(200)),
+        row("POST /pipeline/schedules/<schedule_id>/resume", "submit", thing(200)),
+        row("POST /pipeline/schedules/<schedule_id>/run", "submit", thing(201)),
+        row("GET /pipeline/tenants/<tenant_id>/keys", "admin", in_path(200)),
+        row("POST /pipeline/tenants/<tenant_id>/keys", "admin", in_path(201), body={"role": "read"}),
+        row(
+            "DELETE /pipeline/tenants/<tenant_id>/keys/<key_id>",
+            "admin",
+            ((200, 404, 404, 404), (200, 404, 404, 404)),
+            path="/pipeline/tenants/acme/keys/{key}",
+        ),
+        row("GET /pipeline/tenants/<tenant_id>/audit", "admin", in_path(200)),
+        row("GET /pipeline/tenants/<tenant_id>/limits", "admin", in_path(200)),
+        row("PUT /pipeline/tenants/<tenant_id>/limits", "root", across(200, 200, 200, 422), body={"weight": 1}),
+        row("GET /pipeline/tenants/<tenant_id>/usage", "admin", in_path(200)),
+        row("DELETE /pipeline/tenants/<tenant_id>", "root", across(200, 200, 200, 422), path="?dry_run=true"),
+        row("POST /pipeline/webhook-endpoints", "admin", named(201), body={"tenant_id": "{tenant}", "url": "https://hooks.example/x"}),
+        row("GET /pipeline/webhook-endpoints", "admin", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/webhook-endpoints/<endpoint_id>", "admin", thing(200)),
+        row("PATCH /pipeline/webhook-endpoints/<endpoint_id>", "admin", thing(200), body={"description": "x"}),
+        row("DELETE /pipeline/webhook-endpoints/<endpoint_id>", "admin", thing(200)),
+        row("POST /pipeline/webhook-endpoints/<endpoint_id>/rotate", "admin", thing(200)),
+        row("POST /pipeline/webhook-endpoints/<endpoint_id>/test", "admin", thing(202)),
+        row("GET /pipeline/tenants/<tenant_id>/webhook-secret", "admin", in_path(200)),
+        row("POST /pipeline/tenants/<tenant_id>/webhook-secret/rotate", "admin", in_path(200)),
+        row("GET /pipeline/jobs/<job_id>/deliveries", "read", thing(200)),
+        row("GET /pipeline/deliveries", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/deliveries/<delivery_id>", "read", thing(200)),
+        row("POST /pipeline/deliveries/<delivery_id>/redeliver", "submit", thing(202)),
+        row("GET /pipeline/pipelines/<pipeline>/limits", "root", across(200, 404, 404, 422)),
+        row("PUT /pipeline/pipelines/<pipeline>/limits", "root", across(200, 404, 404, 422), body={"max_concurrent": 7}),
+        row("GET /pipeline/analytics", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/analytics/export", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/audit", "root", across(200, 400, 400, 400), path="/pipeline/audit{odd}"),
+        row("GET /pipeline/ui", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/ui/jobs", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/ui/jobs/<job_id>", "read", thing(200)),
+        row("POST /pipeline/ui/jobs/<job_id>/cancel", "submit", thing(303)),
+        row("POST /pipeline/ui/jobs/<job_id>/retry", "submit", thing(303), path="/pipeline/ui/jobs/{ended}/retry"),
+        row(
+            "POST /pipeline/ui/jobs/<job_id>/signals/<signal>",
+            "submit",
+            thing(422),
+            path="/pipeline/ui/jobs/{job}/signals/go",
+            body={"approved": "yes"},
+        ),
+        # What is proved by a signature: this one is none.
+        row("GET /pipeline/ui/signal", "public", same(404), path="?link=x", nobody=404),
+        row("POST /pipeline/ui/signal", "public", same(404), path="?link=x", nobody=404),
+        # It has not ended: that is told to those whose it is.
+        row("POST /pipeline/ui/jobs/<job_id>/delete", "submit", thing(409)),
+        row("GET /pipeline/ui/workflows/<workflow_id>", "read", thing(200)),
+        row("POST /pipeline/ui/workflows/<workflow_id>/cancel", "submit", thing(303)),
+        row("POST /pipeline/ui/workflows/<workflow_id>/retry", "submit", thing(409)),
+        row("GET /pipeline/ui/submit", "submit", same(200), path="?pipeline=sleep"),
+        row("POST /pipeline/ui/submit", "submit", named(303), body=_NEW),
+        row("GET /pipeline/ui/tenants/<tenant_id>", "admin", in_path(200)),
+        row("POST /pipeline/ui/tenants/<tenant_id>/limits", "root", across(303, 303, 303, 422), body={"weight": "1"}),
+        row("GET /pipeline/ui/bulk", "submit", named(200), path="?action=delete&tag=x&tenant_id={tenant}"),
+        row("POST /pipeline/ui/bulk", "submit", named(303), path="?action=delete&tag=x&tenant_id={tenant}"),
+        row("POST /pipeline/ui/deliveries/<delivery_id>/redeliver", "submit", thing(303)),
+        row("GET /pipeline/ui/tenants/<tenant_id>/audit", "admin", in_path(200)),
+        row("GET /pipeline/ui/tenants/<tenant_id>/keys", "admin", in_path(200)),
+        row("POST /pipeline/ui/tenants/<tenant_id>/keys", "admin", in_path(200), body={"role": "read"}),
+        row("POST /pipeline/ui/tenants/<tenant_id>/keys/<key_id>/revoke", "admin", ((303, 403, 403, 403), (303, 303, 404, 422))),
+        row("GET /pipeline/ui/batches", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/ui/batches/<batch_id>", "read", thing(200)),
+        row("GET /pipeline/ui/schedules", "read", named(200), path="?tenant_id={tenant}"),
+        row("GET /pipeline/ui/schedules/new", "submit", same(200)),
+        row(
+            "POST /pipeline/ui/schedules/new",
+            "submit",
+            named(303),
+            body={"cron": "0 * * * *", "job": '{"pipeline": "sleep"}', "tenant_id": "{tenant}"},
+        ),
+        row("GET /pipeline/ui/schedules/<schedule_id>", "read", thing(200)),
+        row("POST /pipeline/ui/schedules/<schedule_id>", "submit", thing(303), body={"act": "pause"}),
+        row("GET /pipeline/ui/tenants/<tenant_id>/webhooks", "admin", in_path(200)),
+        row("POST /pipeline/ui/tenants/<tenant_id>/webhooks", "admin", in_path(200), body={"url": "https://hooks.example/x"}),
+        row("GET /pipeline/ui/webhooks/<endpoint_id>", "admin", thing(200)),
+        row("POST /pipeline/ui/webhooks/<endpoint_id>", "admin", thing(303), body={"act": "disable"}),
+        row("GET /pipeline/ui/deliveries/<delivery_id>", "read", thing(200)),
+        row("GET /pipeline/ui/audit", "root", across(200, 200, 200, 200)),
+        row("GET /pipeline/ui/submit/many", "submit", same(200)),
+        row("POST /pipeline/ui/submit/many", "submit", named(303), body={"urls": "https://media.example/1.mp4", "tenant_id": "{tenant}"}),
+        row("GET /pipeline/ui/uploads", "read", named(200), path="?tenant_id={tenant}"),
+        row("POST /pipeline/ui/uploads", "submit", named(201), path="?tenant_id={tenant}", headers={"Upload-Length": "3"}),
+        row("GET /pipeline/ui/uploads/<upload_id>", "read", thing(200)),
+        row(
+            "PATCH /pipeline/ui/uploads/<upload_id>",
+            "submit",
+            thing(204),
+            headers={"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
+        ),
+        row("POST /pipeline/ui/uploads/<upload_id>/delete", "submit", thing(303)),
+        row("GET /pipeline/ui/jobs/<job_id>/change", "submit", thing(200)),
+        row("POST /pipeline/ui/jobs/<job_id>/change", "submit", thing(303), body={"priority": "5"}),
+        row("POST /pipeline/ui/jobs/<job_id>/share", "submit", thing(409), body={"ends": "1 day"}),
+        row("GET /pipeline/ui/jobs/<job_id>/transcript", "read", same(404), path="?as=srt"),
+        row("GET /pipeline/ui/jobs/chosen", "submit", same(200), path="?action=cancel&id={job}"),
+        row("POST /pipeline/ui/jobs/chosen", "submit", same(200), path="?action=cancel&id={job}"),
+        row("POST /pipeline/ui/jobs/views", "read", same(303), body={"name": "mine"}),
+        row("POST /pipeline/ui/theme", "public", same(303), body={"theme": "dark"}),
+        row("GET /pipeline/ui/oncall/pause", "root", across(200, 200, 200, 422), path="?of={tenant}"),
+        row("POST /pipeline/ui/oncall/pause", "root", across(303, 303, 303, 422), path="?of={tenant}", body={"act": "resume"}),
+        row("GET /pipeline/ui/shared", "public", same(404), path="?token=x"),
+        row("GET /pipeline/ui/shared/<path:filename>", "public", same(404), path="/pipeline/ui/shared/video.mp4?token=x"),
+        row("GET /pipeline/ui/fairness", "operator", across(200, 200, 200, 200)),
+        row("GET /pipeline/ui/oncall", "operator", across(200, 200, 200, 200)),
+        row("POST /pipeline/ui/oncall/pipelines/<pipeline>", "root", across(303, 404, 404, 422), body={"max_concurrent": "5"}),
+        row("GET /pipeline/ui/sign-in", "public", same(200)),
+        row("POST /pipeline/ui/sign-in", "public", same(401), body={"key": "pjk_x"}),
+        row("POST /pipeline/ui/sign-out", "public", same(303)),
+        row(
+            "GET /pipeline/ui/static/<path:filename>",
+            "public",
+            ((200, 404, 404, 404), (200, 404, 404, 404)),
+            path="/pipeline/ui/static/{asset}",
+        ),
+        row("GET /metrics", "operator", same(200), path="?scope=all"),
+        row("GET /pipeline/scaling", "operator", same(200), path="?pool=default"),
+        # Its workers are missing: whoever may know is told so.
+        row("GET /health/ready", "operator", same(503), path="?tenant_id={tenant}"),
+        row("GET /health/installation", "operator", same(200), path="?tenant_id={tenant}"),
+        row("GET /health/accept", "public", same(200), path="?tenant_id={tenant}"),
+        row("GET /health/live", "public", same(200), path="?tenant_id={tenant}"),
+        row("GET /openapi.json", "public", same(200), path="?tenant_id={tenant}"),
+        row("GET /docs", "public", same(200), path="?tenant_id={tenant}"),
+        row("GET /docs/static/<path:filename>", "public", ((200, 404, 404, 404), (200, 404, 404, 404)), path="/docs/static/{file}"),
+        row("GET /pipeline/docs/", "public", same(SITE)),
+        row("GET /pipeline/docs/<path:filename>", "public", same(404), path="/pipeline/docs/none-{page}"),
+        row("GET /docs/swagger/<path:filename>", "public", ((200, 404, 404, 404), (200, 404, 404, 404)), path="/docs/swagger/{page}"),
+    )
+)
 
 CELLS = [(*route, target, caller) for route, target, caller in product(ROUTES, TARGETS, CALLERS)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -13,10 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline_jobs.states import JobStatus
 from tests.acceptance.publishes import MODULE, TEXT
 from tests.bodies import HOLD
-from tests.stack import Api, Stack
+from tests.stack import Api, MakeStack, Stack
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 
 import pytest
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
 from tests.acceptance.test_slow_and_large import answer_to
-from tests.stack import Api, Stack
+from tests.stack import Api, MakeStack
 
 NAMES = (b"SCRIPT_NAME", b"SCRIPT-NAME", b"Script_Name", b"PATH_INFO", b"REMOTE_USER", b"X-Forwarded-Prefix", b"X-Forwarded-Protocol")
-MakeStack = Callable[..., Stack]
 #: What nginx's `proxy_pass http://127.0.0.1:8000;` sends of its own accord: its upstream's name as the host, and not who asked.
 STOCK = b"GET %b HTTP/1.0\r\nHost: 127.0.0.1:8000\r\nConnection: close\r\n%b\r\n"
 

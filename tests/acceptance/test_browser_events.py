@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,18 +12,12 @@ from playwright.sync_api import Page
 from pipeline_jobs.access.api_keys import KeyStore, Role
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
-from tests.browser import one_browser, visit
+from tests.browser import visit
 from tests.events_load import log_of, new_jobs
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _browser() -> Iterator[None]:
-    with one_browser():
-        yield
+pytestmark = pytest.mark.usefixtures("shared_browser")
 
 
 #: The page keeps what it is told in `told`, and how often its connection opened and broke.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 import pytest
 
 from pipeline_jobs.job import NewJob
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo"])

@@ -14,10 +14,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from examples.client import Client, Refused, verify_webhook
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, MakeStack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
 
 

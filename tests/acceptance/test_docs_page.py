@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route, expect, sync_playwright
 
-from tests.stack import Stack
+from tests.stack import MakeStack
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -23,7 +23,7 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-def test_the_docs_page_works_without_the_network(make_stack: Callable[..., Stack], page: Page) -> None:
+def test_the_docs_page_works_without_the_network(make_stack: MakeStack, page: Page) -> None:
     api = make_stack().api()
     host = urlsplit(api.url).netloc
     elsewhere: list[str] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from pipeline_jobs.media.pipeline import MEDIA
 from pipeline_jobs.states import JobStatus
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, MakeStack
 
 #: Read by Python at its start: it finds none of these modules.
 HIDE = """
@@ -40,7 +39,7 @@ def hiding(folder: Path, *modules: str) -> str:
 
 @pytest.mark.parametrize("hidden", [("av",), (*MEDIA.requires, "moonshine_voice", *LOCAL)], ids=["av", "both extras"])
 def test_without_extras_the_platform_runs_and_says_which_pipeline_it_lacks(
-    make_stack: Callable[..., Stack], tmp_path: Path, hidden: tuple[str, ...]
+    make_stack: MakeStack, tmp_path: Path, hidden: tuple[str, ...]
 ) -> None:
     stack = make_stack()
     path = hiding(tmp_path / "hide", *hidden)

@@ -6,7 +6,7 @@ import base64
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,10 +15,9 @@ import pytest
 
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
-from tests.stack import FLOWER_LOGIN, ROOT, Api, Stack
+from tests.stack import FLOWER_LOGIN, ROOT, Api, MakeStack, Stack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 LOGIN = "Authorization: Basic " + base64.b64encode(":".join(FLOWER_LOGIN).encode()).decode()
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: `{}` is the port. Names that are ours look like them, or have them inside.

@@ -6,18 +6,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipeline_jobs.states import JobStatus
-from tests.stack import ROOT, Stack, environment
+from tests.stack import ROOT, MakeStack, environment
 from tests.waiting import until
 
 PAGE = (ROOT / "docs/from-celery.md").read_text()
 DIFF = re.findall(r"```diff\n(.*?)```", PAGE, re.DOTALL)[0].splitlines()
-MakeStack = Callable[..., Stack]
 
 #: What a team's own process does: prints what it got.
 CALLS = """

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 from pipeline_jobs.states import JobStatus
 from tests import living
 from tests.servers import Server
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.waiting import until
 
 
-def test_ticks_that_wait_as_the_server_fills_kill_nobody_and_cleanup_goes_on(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
+def test_ticks_that_wait_as_the_server_fills_kill_nobody_and_cleanup_goes_on(make_stack: MakeStack, tmp_path: Path) -> None:
     own = Server(tmp_path / "own").start()
     try:
         stack = make_stack(redis_url=own.url, job_ttl_seconds=1)

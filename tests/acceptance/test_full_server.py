@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 from redis.exceptions import OutOfMemoryError
@@ -14,18 +12,8 @@ from tests.heavy.bodies import MODULE
 from tests.heavy.servers import run_away, run_full
 from tests.integration.recount import differences
 from tests.servers import Server
-from tests.stack import Api, Stack
+from tests.stack import Api, MakeStack
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Server]:
-    """A server that may be filled and killed."""
-    server = Server(tmp_path / "own").start()
-    yield server
-    server.stop()
 
 
 def submitted(api: Api, job: object) -> str | None:

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import requests
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
 from tests.hostile_bodies import Hostiles
 from tests.living import children
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 
-MakeStack = Callable[..., Stack]
 #: What a process may grow by, whatever is sent to it.
 GROWTH_BYTES = 150 * 2**20
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.hints import JOBS_QUEUE, message
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
 
 #: Values that stand where something else is expected.
@@ -62,7 +62,7 @@ def filled(text: str, number: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def of_both_queues(make_shared_stack: Callable[..., Stack]) -> tuple[Stack, subprocess.Popen[bytes]]:
+def of_both_queues(make_shared_stack: MakeStack) -> tuple[Stack, subprocess.Popen[bytes]]:
     stack = make_shared_stack()
     return stack, stack.worker("jobs", "-Q", f"{JOBS_QUEUE},{STAGES}", "-c", "1")
 

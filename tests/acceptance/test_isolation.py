@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from urllib.parse import urlencode
@@ -22,7 +21,7 @@ from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from tests.acceptance.isolation import CALLERS, CELLS, ROUTES, UI, World, expected
 from tests.cases import each
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.waiting import until
 
 
@@ -319,9 +318,6 @@ def test_what_admins_did_is_in_the_audit_log_without_a_secret(world: World) -> N
     secrets = [text.split("_", 2)[2] for text in [*world.texts.values(), made["key"]] if text]
     everything = str([row.to_dict() for row in audit.page(world.store, limit=10_000).items])
     assert not [secret for secret in secrets if secret in everything]
-
-
-MakeStack = Callable[..., Stack]
 
 
 def test_a_key_from_the_command_line_to_its_revocation_over_real_processes(make_stack: MakeStack) -> None:

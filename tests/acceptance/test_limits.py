@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
 
 
 def running_of(stack: Stack, tenant: str) -> int:

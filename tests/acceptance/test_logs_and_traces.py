@@ -6,17 +6,15 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from pipeline_jobs.states import JobStatus
 from tests.collector import Collector, Received
 from tests.receiver import Receiver
-from tests.stack import Api, Stack, free_port
+from tests.stack import Api, MakeStack, Stack, free_port
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 PROCESSES = ("api", "jobs", "maintenance", "beat")
 #: Of a client that traces itself.
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

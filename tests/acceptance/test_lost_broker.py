@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,11 @@ from tests import living
 from tests.chaos.clock import LIBRARY, MISSING, Clock
 from tests.living import children
 from tests.servers import Server
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
 
 #: A task of Celery's own, in every app: gives its arguments back.
 ECHO = "celery.accumulate"
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "own").start()
-    yield server
-    server.stop()
 
 
 def worker(stack: Stack, queue: str) -> subprocess.Popen[bytes]:
@@ -72,7 +65,7 @@ def push_into_its_poll(stack: Stack, own: Server, process: subprocess.Popen[byte
     ],
 )
 def test_a_message_that_is_read_as_its_connection_is_closed_kills_no_worker(
-    make_stack: Callable[..., Stack], own: Server, which: str, queue: str
+    make_stack: MakeStack, own: Server, which: str, queue: str
 ) -> None:
     stack = make_stack(redis_url=own.url)
     process = worker(stack, queue)
@@ -102,7 +95,7 @@ def test_a_message_that_is_read_as_its_connection_is_closed_kills_no_worker(
     assert after.get() == [1, 2]
 
 
-def test_a_job_that_celery_forgot_as_its_broker_was_lost_runs_once(make_stack: Callable[..., Stack], own: Server) -> None:
+def test_a_job_that_celery_forgot_as_its_broker_was_lost_runs_once(make_stack: MakeStack, own: Server) -> None:
     stack = make_stack(redis_url=own.url, announce_seconds=0.25, lease_seconds=8.0)
     process = stack.worker("jobs", "-c", "1")
     [child] = children(process.pid)
@@ -129,7 +122,7 @@ def test_a_job_that_celery_forgot_as_its_broker_was_lost_runs_once(make_stack: C
 
 
 @pytest.mark.skipif(LIBRARY is None, reason=MISSING)
-def test_a_worker_whose_poll_is_answered_no_more_stops(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
+def test_a_worker_whose_poll_is_answered_no_more_stops(make_stack: MakeStack, tmp_path: Path) -> None:
     """A BRPOP that waits as the server's clock is set back by an hour waits for an hour. (Found by chaos.)"""
     clock = Clock(tmp_path)
     own = Server(tmp_path / "clocked", environment=clock.environment).start()

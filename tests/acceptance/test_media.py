@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,10 @@ from tests.acceptance.films import SAID, SAMPLES, SENTENCE, Halting, folder_of, 
 from tests.acceptance.opened import Opened
 from tests.google_drive import GoogleDrive
 from tests.living import lives, running
-from tests.stack import Api, Stack
+from tests.stack import Api, MakeStack, Stack
 from tests.unit.media.fakes import word_share
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 #: What is there of every job, whatever it asks for.
 ALWAYS = ("media", "transcript", "captions", "segments")
 

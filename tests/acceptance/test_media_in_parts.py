@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -11,10 +10,8 @@ import av
 from pipeline_jobs.events.log import read_all
 from pipeline_jobs.states import JobStatus
 from tests.acceptance.films import AGAIN, SAYINGS, folder_of, long_film, serving
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.unit.media.fakes import word_share
-
-MakeStack = Callable[..., Stack]
 
 
 def test_a_long_film_is_made_on_two_slots_and_is_whole(make_stack: MakeStack, tmp_path: Path) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from pipeline_jobs.states import JobStatus
 from tests.bodies import MODULE
 from tests.heavy.fleet import ALL, COMMON, KNOWS, run_fleet
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
 
 
 def test_no_job_of_a_pipeline_that_one_of_two_workers_knows_fails(make_stack: MakeStack) -> None:

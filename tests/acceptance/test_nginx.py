@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,11 @@ import pytest
 import requests
 
 from pipeline_jobs.access.api_keys import KeyStore, Role
-from tests.stack import Stack, free_port
+from tests.stack import MakeStack, Stack, free_port
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "docker" / "nginx.conf"
-MakeStack = Callable[..., Stack]
 
 
 def nginx() -> str:

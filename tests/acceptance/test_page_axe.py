@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import secrets
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
@@ -16,10 +15,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
-from tests.acceptance.conftest import MakeStack
-from tests.browser import Visit, one_browser, visit
+from tests.browser import Visit, visit
 from tests.gallery import UI, Gallery, Painter
-from tests.stack import Api, Stack
+from tests.stack import Api, MakeStack, Stack
+
+pytestmark = pytest.mark.usefixtures("shared_browser")
 
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
@@ -29,12 +29,6 @@ BAD = ("serious", "critical")
 WIDTHS = (320, 999, 1000, 1100, 2560)
 #: Least distance of a heading from the left edge, in px.
 LEAST = 12
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _browser() -> Iterator[None]:
-    with one_browser():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,16 @@ from playwright.sync_api import Page, expect
 from pipeline_jobs.access.api_keys import KeyStore, Role
 from pipeline_jobs.files.artifacts import RunArtifacts
 from pipeline_jobs.states import JobStatus
-from tests.acceptance.conftest import MakeStack
-from tests.browser import Visit, one_browser, visit
+from tests.browser import Visit, visit
 from tests.gallery import UI, Painter
-from tests.stack import ROOT
+from tests.stack import ROOT, MakeStack
 from tests.waiting import until
+
+pytestmark = pytest.mark.usefixtures("shared_browser")
 
 #: A reader far from UTC.
 ZONE = {"timezone_id": "Pacific/Honolulu", "locale": "en-US"}
 MAY = ["clipboard-read", "clipboard-write", "notifications"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _browser() -> Iterator[None]:
-    with one_browser():
-        yield
 
 
 def film_with_chapters(painter: Painter) -> str:

@@ -9,7 +9,7 @@ import os
 import random
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,18 +22,13 @@ from pipeline_jobs.schedules.scheduler import NewSchedule
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
 from tests.acceptance.test_ui import UI, sign_in
-from tests.browser import Visit, one_browser, visit
-from tests.stack import Stack
+from tests.browser import Visit, visit
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
+pytestmark = pytest.mark.usefixtures("shared_browser")
+
 SCHEMES = ("light", "dark")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _browser() -> Iterator[None]:
-    with one_browser():
-        yield
 
 
 #: Phones to wide desks, and both sides of each width at which the styles change.

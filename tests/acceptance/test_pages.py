@@ -15,7 +15,7 @@ import shlex
 import string
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,10 +30,9 @@ from tests.acceptance.conftest import stacks_on
 from tests.acceptance.films import folder_of, serving, short_film
 from tests.bodies import MODULE
 from tests.conftest import running_server, settings_on
-from tests.stack import ROOT, Api, Stack, environment
+from tests.stack import ROOT, Api, MakeStack, Stack, environment
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 ADDRESS, SAMPLES = "http://127.0.0.1:8000", "http://127.0.0.1:46363"
 ACTIVATE = ". .venv/bin/activate"
 TAKEN = re.compile(r"(?P<name>[A-Z]+)=\S+\s+# the `(?P<field>\w+)` in the answer")

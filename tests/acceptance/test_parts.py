@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from functools import partial
 
 from pipeline_jobs.states import JobStatus
@@ -13,10 +12,9 @@ from tests.kills import PATIENT, Deaths, environment, kill_in_full_work
 from tests.kills_of_parts import ALL, check, keep_some_in_line
 from tests.part_bodies import HELD, MODULES
 from tests.pool_bodies import began
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 #: Found lost soon after its worker was killed.
 QUICK = {"lease_seconds": 4.0, "announce_seconds": 0.5, "rescue_seconds": 0.5}
 #: Of children whose jobs run in parts.

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 
 from pipeline_jobs.events.log import read_all
 from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.states import JobStatus
 from tests.pool_bodies import MODULES, began
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 #: Found lost soon after its worker was killed.
 QUICK = {"lease_seconds": 4.0, "announce_seconds": 0.5, "rescue_seconds": 0.5}
 

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +17,10 @@ from pipeline_jobs.states import JobStatus
 from tests import alert_rules
 from tests.living import children
 from tests.prometheus import Prometheus
-from tests.stack import Api, Stack, free_port
+from tests.stack import Api, MakeStack, free_port
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
-MakeStack = Callable[..., Stack]
 
 
 class Watched:

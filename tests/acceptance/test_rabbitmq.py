@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,12 +15,10 @@ from tests.acceptance.conftest import SHORT_LEASE
 from tests.bodies import MODULE
 from tests.integration.recount import differences
 from tests.rabbit import PROGRAM, Rabbit
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="RabbitMQ is not installed (Debian: apt install rabbitmq-server)")
-
-MakeStack = Callable[..., Stack]
 
 
 @pytest.fixture(scope="module")

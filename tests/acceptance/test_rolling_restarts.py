@@ -15,12 +15,11 @@ import requests
 
 from pipeline_jobs.access.api_keys import KeyStore, Role
 from tests.acceptance.test_nginx import nginx
-from tests.stack import Api, Stack, free_port
+from tests.stack import Api, MakeStack, Stack, free_port
 from tests.waiting import until
 
 CONF = Path(__file__).resolve().parents[2] / "docker" / "nginx-compose.conf"
 SLEEP = {"pipeline": "sleep"}
-MakeStack = Callable[..., Stack]
 #: `ROLLING_RESTARTS=20` counts more of them.
 RESTARTS = int(os.environ.get("ROLLING_RESTARTS", "2"))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +16,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import scripts
 from pipeline_jobs.worker.hints import template
 from tests.integration.recount import differences
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, MakeStack, Stack
 from tests.waiting import until
 
 #: The module that makes a process the next version; named, not imported: this process is of this version.
@@ -30,7 +29,7 @@ def submit_newer(stack: Stack) -> Job:
     return stack.client.store.submit(job.evolve(schema=SCHEMA + 1)).job
 
 
-def test_only_the_new_version_runs_a_newer_record_and_both_run_the_others(make_stack: Callable[..., Stack]) -> None:
+def test_only_the_new_version_runs_a_newer_record_and_both_run_the_others(make_stack: MakeStack) -> None:
     stack = make_stack(max_concurrent_jobs=8, hint_seconds=1.0)
     stack.together(stack.maintenance, partial(stack.worker, "old", "--autoscale=4,4"))
     newer = [submit_newer(stack) for _ in range(3)]
@@ -73,7 +72,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_worker_of_the_commit_before_runs_what_this_one_takes(make_stack: Callable[..., Stack], before: Path) -> None:
+def test_a_worker_of_the_commit_before_runs_what_this_one_takes(make_stack: MakeStack, before: Path) -> None:
     stack = make_stack(max_concurrent_jobs=3, self_test=True)
     # The tests of a file share a server, and emptying it leaves the functions that another test's workers loaded.
     stack.client.store.client.execute_command("FUNCTION", "FLUSH")
@@ -115,9 +114,7 @@ def functions(stack: Stack) -> set[str]:
     return {row[row.index("library_name") + 1] for row in listed}
 
 
-def test_a_worker_of_the_commit_before_fails_no_job_of_a_pipeline_that_it_does_not_know(
-    make_stack: Callable[..., Stack], before: Path
-) -> None:
+def test_a_worker_of_the_commit_before_fails_no_job_of_a_pipeline_that_it_does_not_know(make_stack: MakeStack, before: Path) -> None:
     """It dispatches such jobs too, by its own scripts, and takes them."""
     stack = make_stack(max_concurrent_jobs=8, hint_seconds=1.0, self_test=True)
     stack.maintenance()

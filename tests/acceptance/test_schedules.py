@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.states import JobStatus
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.waiting import until
 
 
-def test_beat_fires_a_slot_that_passed_once_and_its_job_runs(make_stack: Callable[..., Stack]) -> None:
+def test_beat_fires_a_slot_that_passed_once_and_its_job_runs(make_stack: MakeStack) -> None:
     stack = make_stack(fire_seconds=0.25)
     api = stack.api()
     body = {"cron": "0 0 1 1 *", "timezone": "Pacific/Apia", "catch_up": "last", "tenant_id": "acme", "job": {"pipeline": "sleep"}}
@@ -53,7 +52,7 @@ def test_beat_fires_a_slot_that_passed_once_and_its_job_runs(make_stack: Callabl
 
 
 def test_many_requests_with_one_key_make_one_schedule_and_one_run_and_runs_keep_to_the_senders_rate(
-    make_stack: Callable[..., Stack],
+    make_stack: MakeStack,
 ) -> None:
     stack = make_stack(submit_rate_per_key=0.001)
     api = stack.api()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -15,11 +15,10 @@ import requests
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
 from pipeline_jobs.states import JobStatus
-from tests.stack import Api, Stack
+from tests.stack import Api, MakeStack, Stack
 from tests.unit.media.fakes import FakeSite
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 FORGED = "2026-11-24 00:00:00 [critical ] forged"
 
 

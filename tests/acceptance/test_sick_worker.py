@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 from pipeline_jobs.operation import health
@@ -11,10 +10,8 @@ from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from tests.servers import Server
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
 
 
 def sick(folder: Path) -> Path:

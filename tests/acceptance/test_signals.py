@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from pipeline_jobs.states import JobStatus
-from tests.stack import Stack
-
-MakeStack = Callable[..., Stack]
+from tests.stack import MakeStack
 
 
 def test_a_worker_is_drained_and_takes_jobs_again(make_stack: MakeStack) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Callable
 
 from tests.living import children
-from tests.stack import Api, Stack
+from tests.stack import Api, MakeStack, Stack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 POST = b"POST /pipeline/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
 

@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,18 +20,8 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
 from tests.events_load import live, log_of, new_jobs, run_streams
 from tests.servers import Server
-from tests.stack import Api, Stack
+from tests.stack import Api, MakeStack, Stack
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Server]:
-    """A server that may be killed."""
-    server = Server(tmp_path / "own-server").start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")

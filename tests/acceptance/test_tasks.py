@@ -5,7 +5,6 @@ Kubernetes by `make chart`."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,11 @@ from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.states import JobStatus
 from tests.hands import CLI, MISSING_CLI, Hands, Typed
 from tests.servers import Server
-from tests.stack import Stack, free_port
+from tests.stack import MakeStack, Stack, free_port
 from tests.task_pages import task
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 pytestmark = pytest.mark.skipif(CLI is None, reason=MISSING_CLI)
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "own").start()
-    yield server
-    server.stop()
 
 
 def url_of(port: int) -> str:

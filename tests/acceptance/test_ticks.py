@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from tests.stack import Stack
+from tests.stack import MakeStack
 
 
-def test_a_tick_is_not_acknowledged_to_a_broker_that_forgot_it_and_sends_no_task_events(make_stack: Callable[..., Stack]) -> None:
+def test_a_tick_is_not_acknowledged_to_a_broker_that_forgot_it_and_sends_no_task_events(make_stack: MakeStack) -> None:
     stack = make_stack()
     stack.maintenance()
     store = stack.client.store

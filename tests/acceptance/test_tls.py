@@ -4,7 +4,7 @@ to be that server who cannot show it."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,11 +16,9 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.connection import connect, store_errors
 from tests.integration.recount import differences
-from tests.stack import FLOWER_LOGIN, ROOT, Stack
+from tests.stack import FLOWER_LOGIN, ROOT, MakeStack
 from tests.tls import Authority, TlsServer, tls_program
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
 
 
 @pytest.fixture(scope="module")

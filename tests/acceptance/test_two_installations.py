@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,9 @@ from tests.heard import heard
 from tests.integration.recount import differences
 from tests.rabbit import PROGRAM, Rabbit
 from tests.servers import Server
-from tests.stack import Api, Stack
+from tests.stack import Api, MakeStack, Stack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 PREFIXES = ("pj:", "east:")
 #: Of a worker's log, about a job: that its message has come, how it ended.
 ABOUT = re.compile(r"Task pipeline_jobs\.run_job\[([^]]+)\]")

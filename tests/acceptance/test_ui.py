@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,16 @@ from pipeline_jobs.job import NewJob, rfc3339
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
-from tests.browser import Visit, one_browser, visit
-from tests.stack import ROOT, Stack
+from tests.browser import Visit, visit
+from tests.stack import ROOT, MakeStack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
+pytestmark = pytest.mark.usefixtures("shared_browser")
+
 UI = "/pipeline/ui"
 #: How long a page may take to show what happened, in ms: machines are shared.
 PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _browser() -> Iterator[None]:
-    with one_browser():
-        yield
 
 
 MARK = "window.pwned=1"

@@ -8,16 +8,14 @@ import random
 import signal
 import socket
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import requests
 
 from pipeline_jobs.states import JobStatus
-from tests.stack import ROOT, Api, Stack, free_port
+from tests.stack import ROOT, Api, MakeStack, Stack, free_port
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 TYPE = "application/offset+octet-stream"
 CLIP = (ROOT / "samples" / "harbor.mp4").read_bytes()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,8 @@ from standardwebhooks.webhooks import Webhook
 from pipeline_jobs.states import JobStatus
 from tests.heavy.webhooks import run_webhooks
 from tests.receiver import Receiver
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
 
 QUICK = {
     "webhook_allow_private": True,

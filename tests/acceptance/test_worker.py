@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -20,11 +20,9 @@ from tests import living
 from tests.acceptance.conftest import SHORT_LEASE
 from tests.bodies import THREADS
 from tests.integration.recount import differences
-from tests.living import children
-from tests.stack import Stack
+from tests.living import alive, children
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
 
 
 @pytest.fixture(scope="module")
@@ -266,15 +264,6 @@ def test_ttl_cleanup_by_beat_removes_ended_jobs(make_stack: MakeStack) -> None:
 
 def known(stack: Stack, job_id: str) -> bool:
     return bool(stack.client.store.client.exists(stack.client.store.keys("job", job_id)))
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_a_worker_told_to_stop_hands_its_job_back_and_no_crash_is_counted(make_stack: MakeStack) -> None:

@@ -19,7 +19,7 @@ from tests.clients.flaky import flaky
 from tests.clients.steps import STEPS
 from tests.clients.toolchain import PYTHON, PYTHON_CLIENT, ROOT, node
 from tests.receiver import Receiver
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
@@ -39,7 +39,7 @@ def signed(body: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def stack(make_stack: Callable[..., Stack], tmp_path: Path) -> Stack:
+def stack(make_stack: MakeStack, tmp_path: Path) -> Stack:
     return make_stack(
         enable_run_api=True,
         webhook_allow_private=True,

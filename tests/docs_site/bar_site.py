@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,14 +9,14 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.acceptance.test_docs_page import BROWSER
 from tests.docs_site.places import SERVED
-from tests.stack import Stack
+from tests.stack import MakeStack
 
 PAGES = sorted(page.relative_to(SERVED).as_posix() for page in SERVED.rglob("*.html"))
 LOOKS = [("light", 1280), ("dark", 360)]
 
 
 @pytest.fixture
-def site(make_stack: Callable[..., Stack]) -> str:
+def site(make_stack: MakeStack) -> str:
     return f"{make_stack().api().url}/pipeline/docs"
 
 

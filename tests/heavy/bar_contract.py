@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, MakeStack, Stack
 
 SEEDS = (1, 2, 3)
 #: In all; each seed has its third.
@@ -46,7 +45,7 @@ def run(stack: Stack, url: str, key: str, seed: int, examples: int, folder: Path
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_every_answer_is_as_the_document_says(make_stack: Callable[..., Stack], tmp_path: Path, seed: int) -> None:
+def test_every_answer_is_as_the_document_says(make_stack: MakeStack, tmp_path: Path, seed: int) -> None:
     stack = make_stack(run_timeout_seconds=0.2)
     stack.maintenance()
     stack.worker("jobs", "--autoscale=2,1")

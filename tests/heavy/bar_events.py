@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.events_load import run_streams
 from tests.servers import Server
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.waiting import until
 
 JOBS = 1000
@@ -22,7 +22,7 @@ JOBS = 1000
 KILLS = ((0.1, "server"), (0.25, "api"), (0.4, "server"), (0.55, "api"), (0.7, "server"), (0.85, "api"))
 
 
-def test_a_hundred_clients_over_a_thousand_jobs(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
+def test_a_hundred_clients_over_a_thousand_jobs(make_stack: MakeStack, tmp_path: Path) -> None:
     own = Server(tmp_path / "own-server").start()
     try:
         stack = make_stack(

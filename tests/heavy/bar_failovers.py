@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,9 @@ from tests.heavy.senders import outcomes, sending
 from tests.integration.recount import differences
 from tests.rabbit import PROGRAM, cluster
 from tests.sentinels import Watched, watched
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 RUNS = int(os.environ.get("FAILOVER_RUNS", "30"))
 #: How long the replica has no link before its master is killed, in seconds.
 BEHIND_SECONDS = 0.5

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import pytest
 
 from pipeline_jobs.states import JobStatus
 from tests.heavy.figures import now_ms
 from tests.heavy.shares import Backlog, fill, fill_in_bulk, jain, jobs_of, let_loose, pass_window, slot_seconds
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
 
 SLOTS = 12
 WINDOW = 60.0
-MakeStack = Callable[..., Stack]
 SETTINGS = {"max_concurrent_jobs": SLOTS, "announce_seconds": 1.0, "lease_seconds": 60.0, "hint_seconds": 15.0}
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 from tests.acceptance.test_hostile_bodies import besiege
-from tests.stack import Stack
-
-MakeStack = Callable[..., Stack]
+from tests.stack import MakeStack
 
 
 def test_two_thousand_hostile_bodies(make_stack: MakeStack) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.states import JobStatus
 from tests.ssrf_urls import redirects, urls
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.tricks import answers
 from tests.tricks.generated import Opened, hostile
 from tests.tricks.table import TRICKS
@@ -38,8 +38,6 @@ LOW = {
 }  # fmt: skip
 #: Those say that something of ours went wrong.
 OURS = {"internal_error", "worker_lost", "stage_failed", "run_too_long", "work_too_large"}
-
-MakeStack = Callable[..., Stack]
 
 
 class Memory(threading.Thread):

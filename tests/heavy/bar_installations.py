@@ -5,7 +5,7 @@ python -m pytest -s tests/heavy/bar_installations.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from pipeline_jobs.states import JobStatus
 from tests.acceptance.test_two_installations import ABOUT, pair, watched
 from tests.rabbit import PROGRAM, Rabbit
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.waiting import until
 
 #: Jobs of each; every tenth is cancelled.
@@ -37,7 +37,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str,
     ["redis", pytest.param("rabbitmq", marks=pytest.mark.skipif(PROGRAM is None, reason="apt install rabbitmq-server"))],
     indirect=True,
 )
-def test_under_load_nothing_crosses(make_stack: Callable[..., Stack], tmp_path: Path, broker: dict[str, str]) -> None:
+def test_under_load_nothing_crosses(make_stack: MakeStack, tmp_path: Path, broker: dict[str, str]) -> None:
     stacks = pair(make_stack, tmp_path, ("pj:", "east:"), max_concurrent_jobs=8, canary_seconds=0.5, **broker)
     for stack in stacks:
         stack.worker("one", "--autoscale=2,2")

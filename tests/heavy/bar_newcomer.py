@@ -16,11 +16,10 @@ from pipeline_jobs.access.api_keys import KeyStore, Role
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import NewBatch
 from pipeline_jobs.states import JobStatus
-from tests.acceptance.conftest import MakeStack
 from tests.browser import one_browser, visit
 from tests.gallery import UI
 from tests.receiver import Receiver
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, MakeStack, Stack
 from tests.waiting import until
 
 FOLDER = Path(os.environ.get("PICTURES") or ROOT / ".pictures")

@@ -7,11 +7,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 
 from tests.kills import PATIENT, PLACES, Deaths, check, environment, kill_in_full_work
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 
 #: Each with a worker of its own: a log that is read again at each death must not be long.
 ROUNDS = 10
@@ -23,7 +22,7 @@ def keep_some_in_line(stack: Stack, jobs: list[str]) -> None:
     jobs += [stack.submit(params={"seconds": 0}, tenant_id=f"t{n % 3}").job_id for n in range(max(0, 20 - waiting))]
 
 
-def test_two_thousand_kills_of_children(make_stack: Callable[..., Stack]) -> None:
+def test_two_thousand_kills_of_children(make_stack: MakeStack) -> None:
     kills = int(os.environ.get("KILLS", "2000"))
     stack = make_stack(max_concurrent_jobs=100, announce_seconds=0.25, **PATIENT)
     places: Counter[str] = Counter()

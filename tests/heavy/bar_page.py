@@ -17,10 +17,9 @@ from pipeline_jobs.jobs.batches import NewBatch
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
-from tests.acceptance.conftest import MakeStack
 from tests.browser import one_browser, visit
 from tests.gallery import UI
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
 
 JOBS, RUNNING, UPDATES, WATCHED_SECONDS = 10_000, 50, 50, 30

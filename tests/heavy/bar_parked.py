@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
 
 from pipeline_jobs.events.event_types import EventType
 from pipeline_jobs.events.log import read
@@ -20,19 +16,11 @@ from pipeline_jobs.pipelines import load
 from pipeline_jobs.states import JobStatus
 from tests.integration.recount import differences
 from tests.servers import Server
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
 
 JOBS, MODULES = 100, "examples.demo_pipelines,examples.nightly_report"
 YES = {"approved": True}
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Server]:
-    """A server that may be killed."""
-    server = Server(tmp_path / "own").start()
-    yield server
-    server.stop()
 
 
 def start(stack: Stack, turn: str) -> None:
@@ -45,7 +33,7 @@ def parked(stack: Stack) -> int:
     return stack.client.store.sizes([("awaiting",)])[0]
 
 
-def test_parked_jobs_wake_once_each(make_stack: Callable[..., Stack], own: Server) -> None:
+def test_parked_jobs_wake_once_each(make_stack: MakeStack, own: Server) -> None:
     load(["examples.nightly_report"])
     stack = make_stack(redis_url=own.url, modules=MODULES, max_concurrent_jobs=4)
     api = stack.api()

@@ -7,19 +7,18 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 
 from tests.kills import PATIENT, Deaths, environment, kill_in_full_work
 from tests.kills_of_parts import ALL, check, keep_some_in_line
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.torn_parts import MODULES
 
 #: Each with a worker of its own: a log that is read again at each death must not be long.
 ROUNDS = 10
 
 
-def test_two_thousand_kills_between_cut_parts_and_join(make_stack: Callable[..., Stack]) -> None:
+def test_two_thousand_kills_between_cut_parts_and_join(make_stack: MakeStack) -> None:
     kills = int(os.environ.get("KILLS", "2000"))
     stack = make_stack(modules=MODULES, max_concurrent_jobs=100, announce_seconds=0.25, **PATIENT)
     stack.maintenance()

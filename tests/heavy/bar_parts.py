@@ -9,7 +9,6 @@ the words within a WER of 0.02 of those of the film as a whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,7 @@ from tests.heavy.waiting_parts import MODULE
 from tests.quality.clips import clean
 from tests.quality.scores import word_error_rate
 from tests.quality.texts import ENGLISH, HELD_OUT
-from tests.stack import Stack
-
-MakeStack = Callable[..., Stack]
+from tests.stack import MakeStack, Stack
 
 SECONDS = float(os.environ.get("HOUR_MINUTES", "60")) * 60
 #: Are the times held, too?

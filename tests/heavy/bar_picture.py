@@ -6,7 +6,7 @@ import functools
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,9 @@ from playwright.sync_api import Page, expect
 
 from tests.acceptance.films import Quiet, serving
 from tests.browser import visit
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, MakeStack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 #: So wide that the film stands beside its transcript; the picture is smaller.
 SEEN = {"width": 1240, "height": 775}
 SIZE = (960, 600)

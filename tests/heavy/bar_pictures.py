@@ -9,10 +9,9 @@ from pathlib import Path
 from playwright.sync_api import ViewportSize
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
-from tests.acceptance.conftest import MakeStack
 from tests.browser import one_browser, visit
 from tests.gallery import UI, Painter
-from tests.stack import ROOT
+from tests.stack import ROOT, MakeStack
 
 FOLDER = Path(os.environ.get("PICTURES") or ROOT / ".pictures")
 #: The page is drawn anew at a new width, and that is shown.

@@ -7,7 +7,6 @@ same source in another workspace, in as long a time as if nobody had it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tests.acceptance.films import folder_of, serving
 from tests.heavy.bar_hour import film
 from tests.quality.clips import clean
 from tests.quality.texts import ENGLISH, HELD_OUT
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 
 MINUTES = float(os.environ.get("FILM_MINUTES", "5"))
 #: Of the first job's time: what the second one may take, and what a stranger's takes at least.
@@ -38,7 +37,7 @@ def ran(stack: Stack, **fields: Any) -> tuple[Job, float, list[str]]:
     return ended, (ended.completed_at - ended.started_at) / 1000, cached
 
 
-def test_a_second_job_with_the_same_source_takes_a_tenth_of_the_time(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
+def test_a_second_job_with_the_same_source_takes_a_tenth_of_the_time(make_stack: MakeStack, tmp_path: Path) -> None:
     (tmp_path / "www").mkdir()
     sound = clean("flite-slt", " ".join(ENGLISH[name] for name in HELD_OUT), tmp_path)[0]
     source = film(tmp_path / "www" / "film.mp4", sound, 60 * MINUTES)

@@ -5,25 +5,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.acceptance.signals import alerting, until_well
 from tests.living import children
 from tests.runbooks import Operator
 from tests.servers import Server
-from tests.stack import Stack, free_port
-
-MakeStack = Callable[..., Stack]
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "own").start()
-    yield server
-    server.stop()
+from tests.stack import MakeStack, Stack, free_port
 
 
 def test_the_stores_server(make_stack: MakeStack, own: Server, tmp_path: Path) -> None:

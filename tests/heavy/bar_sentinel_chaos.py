@@ -12,7 +12,7 @@ import random
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,9 @@ from tests.heavy.senders import outcomes, sending
 from tests.integration.recount import differences
 from tests.living import children
 from tests.sentinels import Watched, watched
-from tests.stack import Stack
+from tests.stack import MakeStack, Stack
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 RUNS, SEED = int(os.environ.get("FAILOVER_RUNS", "30")), int(os.environ.get("SEED", "1"))
 #: What may die with the master. A machine is a worker and all that it has started.
 VICTIMS = ("child", "worker", "machine", "maintenance", "sentinel")

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,10 +26,9 @@ from tests.acceptance.signals import alerting, doctor, shown, until_named, until
 from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
 from tests.rabbit import PROGRAM, Rabbit
 from tests.runbooks import Operator
-from tests.stack import ROOT, Api, Stack, environment, free_port
+from tests.stack import ROOT, Api, MakeStack, Stack, environment, free_port
 from tests.waiting import until
 
-MakeStack = Callable[..., Stack]
 #: Of the normal work.
 MINUTES = float(os.environ.get("SIGNALS_MINUTES", "2"))
 

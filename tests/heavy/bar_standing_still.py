@@ -8,16 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from pipeline_jobs.states import JobStatus
 from tests.acceptance.signals import alerting, doctor, shown, until_named, until_well
 from tests.runbooks import Operator
-from tests.stack import ROOT, Stack, environment
+from tests.stack import ROOT, MakeStack, environment
 from tests.waiting import until
-
-MakeStack = Callable[..., Stack]
 
 
 def test_a_worker_that_stands_still_or_is_drained_a_dead_beat_and_a_wrong_artifact_store(make_stack: MakeStack, tmp_path: Path) -> None:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
-from tests.acceptance.conftest import MakeStack
 from tests.acceptance.test_page_axe import Looks, check_pages
 from tests.acceptance.test_page_widths import SCHEMES, check_widths
-from tests.browser import one_browser
 from tests.gallery import Painter
+from tests.stack import MakeStack
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _browser() -> Iterator[None]:
-    with one_browser():
-        yield
+pytestmark = pytest.mark.usefixtures("shared_browser")
 
 
 def test_no_page_has_a_serious_violation_in_any_state_and_theme(make_stack: MakeStack, tmp_path: Path) -> None:

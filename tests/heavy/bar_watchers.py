@@ -10,13 +10,12 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.stack import ROOT, Stack, free_port
+from tests.stack import ROOT, MakeStack, free_port
 from tests.waiting import until
 
 PROMETHEUS = shutil.which("prometheus")
@@ -43,7 +42,7 @@ def config(folder: Path, exporter: int, flower: str) -> Path:
 
 
 @pytest.mark.skipif(PROMETHEUS is None, reason="Prometheus is not installed (Debian: apt install prometheus)")
-def test_a_killed_worker_is_down_and_no_series_misleads(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
+def test_a_killed_worker_is_down_and_no_series_misleads(make_stack: MakeStack, tmp_path: Path) -> None:
     stack = make_stack(key_prefix="east:")
     exporter, prometheus = free_port(), free_port()
     stack.run("exporter", sys.executable, "-m", "pipeline_jobs.up.exporter", stack.settings.redis_url, str(exporter), "east:")

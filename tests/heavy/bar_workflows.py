@@ -7,19 +7,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from pipeline_jobs.states import JobStatus
 from tests.graphs import Graph, check
 from tests.integration.recount import differences
 from tests.kills import Deaths, environment
-from tests.stack import Stack
+from tests.stack import MakeStack
 from tests.waiting import until
 
 SIZE, DEPTH, TENANT = 1_000, 20, "acme"
 
 
-def test_a_graph_of_a_thousand_jobs_under_fifty_kills(make_stack: Callable[..., Stack]) -> None:
+def test_a_graph_of_a_thousand_jobs_under_fifty_kills(make_stack: MakeStack) -> None:
     kills = int(os.environ.get("KILLS", "50"))
     stack = make_stack(max_concurrent_jobs=8, max_crashes=1000, events_per_tenant=200_000)
     stack.maintenance()

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline_jobs.job import Job
@@ -55,9 +55,6 @@ class CancelFigures:
     forced: dict[str, float] = field(default_factory=dict)
     #: What must be empty.
     wrong: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def run_cancels(

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
@@ -64,9 +64,6 @@ class CleanupFigures:
     #: Seconds that a second connection waited for GETs of a record meanwhile.
     meanwhile: dict[str, float] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline_jobs.settings import Settings
-from tests.acceptance.conftest import SHORT_LEASE, MakeStack, disk, stacks_on
+from tests.acceptance.conftest import SHORT_LEASE, disk, stacks_on
+from tests.stack import MakeStack
 
 __all__ = ["disk", "make_stack"]
 

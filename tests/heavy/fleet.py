@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
@@ -33,9 +32,6 @@ class FleetFigures:
     load_by: dict[str, int]
     #: What must be empty.
     wrong: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def run_fleet(stack: Stack, rare_jobs: int, load: int, load_seconds: float, slots: int) -> FleetFigures:

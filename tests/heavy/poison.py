@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from pipeline_jobs.states import JobStatus
 from tests.heavy.figures import all_ended, quantiles, terminal_writes
@@ -26,9 +25,6 @@ class PoisonFigures:
     poison_took: dict[str, float] = field(default_factory=dict)
     #: What must be empty.
     wrong: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def run_poison(stack: Stack, *, poison: int, good: int, seed: int, max_crashes: int = 3) -> PoisonFigures:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from pipeline_jobs.states import JobStatus
 from tests.heavy.figures import all_ended, live, now_ms, quantiles, terminal_writes
@@ -31,9 +30,6 @@ class ServerFigures:
     #: Seconds from the server's recovery to each job's end.
     recovery: dict[str, float] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def judge(self, stack: Stack, ids: Sequence[str], seconds: float, back_ms: float, ended_as: JobStatus = JobStatus.COMPLETED) -> None:
         """Wait for the ends of these jobs and note what is not as it should be."""

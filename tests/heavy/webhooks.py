@@ -12,9 +12,8 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
 
 import psutil
 from standardwebhooks.webhooks import hmac_data
@@ -57,9 +56,6 @@ class WebhookFigures:
     signatures: int = 0
     #: What must be empty.
     wrong: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def roll(*parts: object) -> float:

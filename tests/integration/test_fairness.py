@@ -18,6 +18,7 @@ from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.states import JobStatus
 from tests.clock import set_clock
+from tests.heavy.shares import jain
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
@@ -59,10 +60,6 @@ class Clock:
         self.used[run.tenant_id] += int(ms)
         self.cell.store.client.hset(self.cell.store.keys("job", job_id), "started_at", int(time.time() * 1000 - ms))
         assert self.cell.store.finish(job_id, run.fence, JobStatus.COMPLETED, result={}) is JobStatus.COMPLETED
-
-
-def jain(values: list[float]) -> float:
-    return sum(values) ** 2 / (len(values) * sum(value * value for value in values))
 
 
 @pytest.mark.parametrize("how", ["one workspace", "50 workspaces"])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,14 +15,6 @@ from tests.stack import ROOT
 MANY = 300
 #: How far a figure may be off, as a part of it: a field more in a record is no news, twice as much is.
 OFF = 0.15
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Server]:
-    """Whose log nobody else writes."""
-    server = Server(tmp_path / "own").start()
-    yield server
-    server.stop()
 
 
 def said(what: str) -> int:

@@ -3165,7 +3165,7 @@ GUARDS = (
     _py(
         "media/stages",
         "and at once",
-        "            self._end()\n            self._context.forget",
+        "            self.close()\n            self._context.forget",
         "            self._context.forget",
         MEDIA_PIPELINE,
     ),

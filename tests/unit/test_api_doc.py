@@ -23,6 +23,7 @@ from pipeline_jobs.stage import HopFailed, PartOutside, PartsLost, PartTooLarge,
 from pipeline_jobs.web import problems
 from pipeline_jobs.web.http.operation_names import OPERATIONS
 from tests.cases import each
+from tests.docs_site import operations as operations_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 API = (ROOT / "docs/api.md").read_text("utf-8")
@@ -46,10 +47,7 @@ NEVER_ALONE = (exceptions.TryLater, exceptions.RequestError, exceptions.Checksum
 Rows = dict[tuple[str, str], set[int]]
 
 
-@cache
-def document() -> dict[str, Any]:
-    web = create_api(Settings(enable_job_queue=True, enable_run_api=True)).test_client()
-    return dict(web.get("/openapi.json", environ_base={"REMOTE_ADDR": "127.0.0.1"}).get_json())
+document = cache(operations_pages.document)
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:

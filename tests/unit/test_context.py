@@ -14,6 +14,7 @@ import pytest
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import JobCancelled
 from pipeline_jobs.settings import load_settings
+from tests.living import alive
 from tests.waiting import until
 
 
@@ -83,10 +84,3 @@ def test_a_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     parent.kill()
     parent.communicate()
     until(lambda: not alive(child), "the child to be gone")
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from itertools import pairwise
 from typing import Any
 
@@ -63,12 +64,8 @@ def _without_braces(text: str) -> str:
 
 
 def _voiced(cue: Cue) -> str:
-    text = _escape("\n".join(cue.lines))
-    return f"<v {_escape(cue.speaker)}>{text}" if cue.speaker else text
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = escape("\n".join(cue.lines), quote=False)
+    return f"<v {escape(cue.speaker, quote=False)}>{text}" if cue.speaker else text
 
 
 def _written(making: Making, name: str, kind: str, text_of: Callable[[Cue], str]) -> Made:

@@ -26,7 +26,7 @@ class Need(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One that an output writes."""
+    """A kind of file that an output writes."""
 
     #: What its whole name looks like.
     pattern: str
@@ -38,7 +38,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A row of the catalogue."""
+    """What a job may ask for besides the transcript: a row of the catalogue."""
 
     name: str
     #: For people, in the API's document.

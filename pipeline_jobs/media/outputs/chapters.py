@@ -78,7 +78,7 @@ def _alike(vectors: Any, place: int) -> float:
 
 
 def _depth(alike: Any, n: int) -> float:
-    """How far it is up from here to the next summit on either side."""
+    """How deep a valley this place is: how far it is up from here to the next summit on either side."""
     return float(sum(_summit(side) - alike[n] for side in (alike[n::-1], alike[n:])))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline_jobs.media.container import open_media, picture_of
+from pipeline_jobs.media.cues import webvtt
 from pipeline_jobs.media.outputs.making import CannotMake, Made, Making
 from pipeline_jobs.media.outputs.pictures import Image, decoding, upright, write_jpeg
 
@@ -62,13 +63,8 @@ def _tiles(making: Making) -> Iterator[_Tile]:
 def _write_cues(path: Path, starts: list[float], duration: float, size: tuple[int, int]) -> None:
     wide, high = size
     starts[0] = 0.0
-    cues = [
-        f"{_clock(start)} --> {_clock(end)}\nstoryboard.jpg#xywh={number % COLUMNS * wide},{number // COLUMNS * high},{wide},{high}\n"
+    cues = (
+        (start, end, f"storyboard.jpg#xywh={number % COLUMNS * wide},{number // COLUMNS * high},{wide},{high}")
         for number, (start, end) in enumerate(pairwise([*starts, max(duration, starts[-1] + 0.001)]))
-    ]
-    path.write_text("\n".join(["WEBVTT\n", *cues]), encoding="utf-8")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds * 1000), 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest / 1000:06.3f}"
+    )
+    path.write_text(webvtt(cues), encoding="utf-8")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from flask import Response, request
 
-from pipeline_jobs.access.api_keys import ALL
 from pipeline_jobs.access.audit import page as rows_of
-from pipeline_jobs.tenants import check_name
 from pipeline_jobs.web.api.audit import own_rows
 from pipeline_jobs.web.http.sealing import seal
 from pipeline_jobs.web.http.validation import check
@@ -14,6 +12,7 @@ from pipeline_jobs.web.schemas.audit import AuditRequest
 from pipeline_jobs.web.schemas.pages import PageRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page
+from pipeline_jobs.web.ui.tenants import check_tenant
 
 
 @blueprint.get("/audit")
@@ -26,8 +25,7 @@ def audit() -> Response:
 @blueprint.get("/tenants/<tenant_id>/audit")
 def tenant_audit(tenant_id: str) -> Response:
     query = check(PageRequest, {name: value for name, value in request.args.items() if value})
-    if tenant_id != ALL:
-        check_name("tenant_id", tenant_id)
+    check_tenant(tenant_id)
     found = own_rows(tenant_id, query.cursor, query.limit)
     names = {f"key:{key.key_id}": key.name for key in web().cell.keys.list(tenant_id) if key.name}
     return page("audit", rows=found.items, next_cursor=seal(found.next_cursor), names=names)

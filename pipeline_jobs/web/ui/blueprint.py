@@ -68,9 +68,24 @@ def is_fragment() -> bool:
     return request.headers.get("HX-Request") == "true"
 
 
-def is_https() -> bool:
+def _is_https() -> bool:
     """The browser came by https: it says so itself, where a proxy does not."""
     return request.is_secure or request.headers.get("Origin", "").startswith("https://")
+
+
+def keep_cookie(response: Response, name: str, value: str, seconds: int) -> None:
+    """Have the browser send it with each request for the page, for so long."""
+    response.set_cookie(name, value, max_age=seconds, **_cookie())
+
+
+def drop_cookie(response: Response, name: str) -> None:
+    """Have the browser forget it."""
+    response.delete_cookie(name, **_cookie())
+
+
+def _cookie() -> dict[str, Any]:
+    # Lax: a link to a job, from a mail say, opens it. Nothing that a GET does here changes anything.
+    return {"path": url_for("ui.overview"), "secure": _is_https(), "httponly": True, "samesite": "Lax"}
 
 
 def see_other(endpoint: str, **values: Any) -> Response:

@@ -24,7 +24,7 @@ MOST_CALLS = 10
 
 @blueprint.get("/bulk")
 def ask_bulk() -> Response:
-    """How many it would be."""
+    """Ask, and say how many jobs it would be."""
     return _page(_request(dry_run=True), None)
 
 
@@ -46,7 +46,7 @@ def bulk() -> Response:
 
 
 def _batch() -> Batch | None:
-    """The one that the list is of, if of nothing else besides, and it is still there."""
+    """The batch that the list is of, if it is of nothing else besides and is still there."""
     found = filters()
     if set(found) - {"tenant_id"} != {"batch_id"}:
         return None

@@ -22,7 +22,7 @@ _KNOWN = {*_PLAIN, "tag", "status", "matched"}
 
 
 def who_cancelled(job: Job, events: Iterable[Event]) -> str | None:
-    """In words; None: nobody did, or it cannot be told (any more)."""
+    """Who asked for the job's end, in words; None: nobody did, or it cannot be told (any more)."""
     asked_at = next((event.created_at for event in events if event.type in _CANCELS), None)
     if asked_at is None:
         return None

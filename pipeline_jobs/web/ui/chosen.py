@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 
@@ -17,6 +16,7 @@ from pipeline_jobs.web.http import submitting
 from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.ui.blueprint import blueprint, page
+from pipeline_jobs.web.ui.forms import form_token
 
 #: Most jobs that are done at once: a page of the list has fewer.
 MOST = 100
@@ -67,7 +67,7 @@ def _action() -> str:
 
 
 def _records() -> list[Job]:
-    """Those that are still there. :raises Refused: 422, none or too many were ticked."""
+    """The jobs that were ticked and are still there. :raises Refused: 422, none or too many were ticked."""
     ids = list(dict.fromkeys(request.values.getlist("id")))
     if not 0 < len(ids) <= MOST:
         raise Refused(422, "invalid_input", f"id: tick 1 to {MOST} jobs", field="id")
@@ -85,5 +85,5 @@ def _page(action: str, records: Sequence[Job], left: list[tuple[Job, str]] | Non
     fit = [job for job in records if applies(action, job)]
     return page(
         "chosen", action=action, jobs=fit, passed=len(records) - len(fit), counts=Counter(job.status.value for job in fit), left=left,
-        token=request.form.get("token") or secrets.token_urlsafe(16),
+        token=form_token(),
     )  # fmt: skip

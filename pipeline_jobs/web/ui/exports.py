@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 
 from flask import Response, request
 
@@ -38,8 +39,7 @@ def to_srt(lines: Sequence[Segment]) -> str:
 
 def to_vtt(lines: Sequence[Segment]) -> str:
     """WebVTT; what would be a mark of its own in it is escaped."""
-    escaped = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-    cues = [f"{_at(start, '.')} --> {_at(end, '.')}\n{_said(line).translate(escaped)}\n" for start, end, line in _timed(lines)]
+    cues = [f"{_at(start, '.')} --> {_at(end, '.')}\n{escape(_said(line), quote=False)}\n" for start, end, line in _timed(lines)]
     return "\n".join(["WEBVTT\n", *cues])
 
 
@@ -49,7 +49,7 @@ def to_text(lines: Sequence[Segment]) -> str:
 
 
 def _timed(lines: Sequence[Segment]) -> list[tuple[float, float, Segment]]:
-    """Each with its end: its own, at most the next one's start, at least a moment."""
+    """Each line with its start and its end: its own end, at most the next one's start, at least a moment."""
     starts = [line.start for line in lines[1:]] + [lines[-1].end or lines[-1].start + _LAST]
     return [
         (one.start, max(min(one.end or after, max(after, one.start)), one.start + 0.1), one)

@@ -21,6 +21,7 @@ from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.schemas.tenants import LimitsRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page
+from pipeline_jobs.web.ui.forms import typed_number
 from pipeline_jobs.web.ui.words import colour
 
 #: Running jobs on the board, and tenants whose wait is explained.
@@ -116,19 +117,9 @@ def _forecast(slots: int, all_of: list[Standing], asked: dict[str, str]) -> list
     if not asked["of"] or not given:
         return None
     if asked["of"] not in {one.tenant_id for one in all_of}:
-        raise Refused(422, "invalid_input", "this tenant has nothing to do now", field="of", errors=[_error("of", "has nothing to do now")])
-    body = check(LimitsRequest, {name: _number(value, name == "max_concurrent") for name, value in given.items()})
+        fault = {"field": "of", "message": "has nothing to do now", "code": "invalid_input"}
+        raise Refused(422, "invalid_input", "this tenant has nothing to do now", field="of", errors=[fault])
+    body = check(LimitsRequest, {name: typed_number(value, name == "max_concurrent") for name, value in given.items()})
     changed = {"weight": body.weight, "limit": body.max_concurrent}
     changes = {name: changed[name] for name, field in (("weight", "weight"), ("limit", "max_concurrent")) if field in given}
     return list(zip(all_of, forecast(slots, all_of, asked["of"], changes), strict=True))
-
-
-def _error(field: str, message: str) -> dict[str, str]:
-    return {"field": field, "message": message, "code": "invalid_input"}
-
-
-def _number(text: str, whole: bool) -> Any:
-    try:
-        return int(text) if whole else float(text)
-    except ValueError:
-        return text

@@ -1,11 +1,12 @@
-"""Lists of words in one field of a form, and what is wrong with a form, at its fields."""
+"""What forms share: a token, numbers and lists of words as they are typed, and what is wrong with a form, at its fields."""
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Collection, Iterable
 
-from flask import Response
+from flask import Response, request
 
 from pipeline_jobs.web.problems import Refused
 
@@ -13,6 +14,24 @@ from pipeline_jobs.web.problems import Refused
 _WORD = re.compile(r'\s*(?:"(?P<quoted>(?:[^"]|"")*)"\s*|(?P<plain>[^,]*))(?:,|$)')
 #: Only in quotes a word is read as it is written.
 _MUST_BE_QUOTED = re.compile(r'[,"]|^\s|\s$')
+
+
+def form_token() -> str:
+    """For a form that does something: sent twice, it does it once. A form that was refused has done nothing and keeps its token."""
+    return request.form.get("token") or secrets.token_urlsafe(16)
+
+
+def sent_token() -> str | None:
+    """The token of the form that was sent, as an idempotency key."""
+    return request.form.get("token", "")[:64] or None
+
+
+def typed_number(text: str, whole: bool) -> int | float | str:
+    """What is no number stays a text, for the check of the fields to refuse."""
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        return text
 
 
 def write_words(words: Iterable[str]) -> str:
@@ -36,7 +55,8 @@ def read_words(name: str, text: str) -> list[str]:
 
 
 def problems_at(told: Response, shown: Collection[str]) -> dict[str, str]:
-    """Each error of an answer of the API's at the field of the form where it belongs; what has none at the top (`form`).
+    """Each error of an answer of the API's at the field of the form where it belongs: `params.seconds` at its own, else at `params`; what
+    has none at the top (`form`).
 
     :param shown: the fields that the form has.
     """
@@ -45,6 +65,7 @@ def problems_at(told: Response, shown: Collection[str]) -> dict[str, str]:
     placed: dict[str, list[str]] = {}
     for one in errors:
         field, text = str(one["field"]), str(one["message"])
-        name = field.partition(".")[0] if field.partition(".")[0] in shown else "form"
+        parts = field.split(".")
+        name = next((one for one in (".".join(parts[:2]), parts[0]) if one in shown), "form")
         placed.setdefault(name, []).append(text if field in (name, "form") or text.startswith(field) else f"{field}: {text}")
     return {name: "; ".join(texts) for name, texts in placed.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,6 +28,7 @@ from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page, see_other
 from pipeline_jobs.web.ui.cancelling import who_cancelled
+from pipeline_jobs.web.ui.forms import form_token, sent_token
 from pipeline_jobs.web.ui.listing import GROUPS, SINCE, called, filters, read_box, read_query, since, write_box
 from pipeline_jobs.web.ui.results import result_view, safe_link
 from pipeline_jobs.web.ui.story import as_curl, happenings, timeline, title_of
@@ -57,7 +57,7 @@ def jobs() -> Response:
 
 
 def explained(found: Iterable[Job]) -> list[Job]:
-    """Those that wait with their reason and limit as their own pages have them; without, where the store cannot tell now."""
+    """The jobs, those that wait with their reason and limit as their own pages have them; without, where the store cannot tell now."""
     listed = list(found)
     waiting = [one.job_id for one in listed if one.status is JobStatus.QUEUED]
     positions = dict(zip(waiting, queue_positions(web().cell.store, waiting), strict=True))
@@ -145,8 +145,7 @@ def job(job_id: str) -> Response:
         deliveries=sent,
         # Where the film begins, in seconds: a link to a line of the transcript works without a script.
         at=request.args.get("t", type=int),
-        # Of the form that runs it again: sent twice, it makes one job.
-        token=secrets.token_urlsafe(16),
+        token=form_token(),
         **_stream(record),
     )
 
@@ -168,7 +167,7 @@ def cancel(job_id: str) -> Response:
 @blueprint.post("/jobs/<job_id>/retry")
 def retry(job_id: str) -> Response:
     old = handle_of(job_id).record()
-    made, _ = submitting.retry(old, request.form.get("from_stage") or None, request.form.get("token", "")[:64] or None)
+    made, _ = submitting.retry(old, request.form.get("from_stage") or None, sent_token())
     return see_other("ui.job", job_id=made.job_id)
 
 
@@ -210,7 +209,7 @@ def steps(record: Job) -> list[dict[str, Any]]:
 
 
 def newest_lines(record: Job) -> list[Line]:
-    """Of its log, as far as the store has it."""
+    """The newest lines of its log, as far as the store has it."""
     if not record.log_lines:
         return []
     return caller().own(read_one(web().cell.store, record.job_id), UnknownJob).shown()[-MOST_LINES:]
@@ -223,7 +222,7 @@ def deliveries(record: Job) -> list[Delivery]:
 
 
 def _events(record: Job) -> Sequence[Event]:
-    """Those of its log. Of a job that runs they are told with the whole page only: its polls are many."""
+    """The events of its log. Of a job that runs they are told with the whole page only: its polls are many."""
     return () if is_fragment() and not record.ended else read_all(web().cell.store, record.job_id)
 
 

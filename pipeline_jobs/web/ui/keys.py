@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flask import Response, request
 
-from pipeline_jobs.access.api_keys import ALL, Role
-from pipeline_jobs.tenants import check_name
+from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.ids import unknown_key
 from pipeline_jobs.web.http.validation import check
@@ -13,6 +12,7 @@ from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.schemas.keys import KeyRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
+from pipeline_jobs.web.ui.tenants import check_tenant
 
 
 @blueprint.get("/tenants/<tenant_id>/keys")
@@ -24,7 +24,7 @@ def keys(tenant_id: str) -> Response:
 def make_key(tenant_id: str) -> Response:
     """The page that follows is the only one that has the key, so it is the answer to the form itself."""
     who, values = caller(), {name: text.strip() for name, text in request.form.items() if text.strip()}
-    _check(tenant_id)
+    check_tenant(tenant_id)
     try:
         if who.key_id is None:
             # As in the API: whoever makes the first key shuts all others out.
@@ -45,7 +45,7 @@ def revoke_key(tenant_id: str, key_id: str) -> Response:
 
 
 def _page(tenant_id: str, *, made: str = "", values: dict[str, str] | None = None, error: str = "", status: int = 200) -> Response:
-    _check(tenant_id)
+    check_tenant(tenant_id)
     return page(
         "keys",
         status,
@@ -59,8 +59,3 @@ def _page(tenant_id: str, *, made: str = "", values: dict[str, str] | None = Non
         values=values or {},
         error=error,
     )
-
-
-def _check(tenant_id: str) -> None:
-    if tenant_id != ALL:
-        check_name("tenant_id", tenant_id)

@@ -38,7 +38,7 @@ _SCHEDULE = re.compile(r"sch_[0-9]+_[0-9a-f]+")
 
 
 def filters() -> dict[str, str]:
-    """Those that are set in the address.
+    """The filters that are set in the address.
 
     :raises Refused: 400, it has a parameter that there is not, or one twice: what is not understood is not passed over.
     """

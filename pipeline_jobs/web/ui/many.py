@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.schemas.batches import BatchRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
-from pipeline_jobs.web.ui.forms import problems_at, read_words
+from pipeline_jobs.web.ui.forms import form_token, problems_at, read_words, sent_token
 from pipeline_jobs.web.ui.titles import MOST_NAMED, with_title
 
 #: Within which a form's token is one of a kind.
@@ -39,7 +38,7 @@ def submit_many() -> Response:
     lines = _lines(values.get("urls", ""))
     try:
         body = check(BatchRequest, _body(values, [text for _, text in lines]))
-        made = _made(body, values.get("token", "")[:64] or None)
+        made = _made(body, sent_token())
     except (Refused, PipelineJobsError) as error:
         told = answer(error)
         if told.status_code == 403:
@@ -108,5 +107,5 @@ def _page(
         errors=errors or {},
         faults=faults or [],
         bound=caller().workspace_id,
-        token=values.get("token") or secrets.token_urlsafe(16),
+        token=form_token(),
     )

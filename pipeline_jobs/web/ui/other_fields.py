@@ -14,7 +14,7 @@ PLACED = ("pipeline", "url", "quality", "tenant_id", "workspace_id", "params", "
 
 @dataclass(frozen=True, slots=True)
 class OtherField:
-    """One of them. Left empty it is not sent, so that the API's own default holds."""
+    """A folded field of the form. Left empty it is not sent, so that the API's own default holds."""
 
     name: str
     label: str

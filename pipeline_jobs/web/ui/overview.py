@@ -80,7 +80,7 @@ def _some(tenant: str | None, statuses: tuple[JobStatus, ...] = ()) -> Sequence[
 
 
 def _paused(tenant: str | None) -> Pause | None:
-    """Told to everybody whom it holds up."""
+    """The pause that holds the tenant up: everybody whom it holds up is told."""
     return None if tenant is None else pause_of(web().cell.client, tenant)
 
 
@@ -96,7 +96,7 @@ class Trouble(NamedTuple):
 
 
 def _trouble(tenant: str | None) -> Trouble | None:
-    """None: few have failed."""
+    """What failed in the last day; None: little or nothing."""
     since = rfc3339((int(time.time()) - RECENT) * 1000) or ""
     query = JobQuery(tenant_id=tenant, statuses=(JobStatus.FAILED,), created_after=(int(time.time()) - RECENT) * 1000)
     found = tally(web().cell.store, caller().query(query))
@@ -139,7 +139,7 @@ class Chart:
 
 
 def chart(days: Sequence[Day]) -> Chart:
-    """Oldest first, what ended by status on top of each other."""
+    """The picture of these days, oldest first: what ended, by status on top of each other."""
     top = max((sum(getattr(day, name) for name in ENDED) for day in days), default=0)
     wide, rects = 1000 / max(1, len(days)), list[tuple[str, float, float, float, float]]()
     for number, day in enumerate(reversed(days)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,7 +20,7 @@ from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.schemas.schedules import ScheduleChange, ScheduleListRequest, ScheduleRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
-from pipeline_jobs.web.ui.forms import problems_at
+from pipeline_jobs.web.ui.forms import form_token, problems_at, sent_token
 
 #: Next slots on its page.
 UPCOMING = 10
@@ -52,8 +51,7 @@ def make_schedule() -> Response:
         body = check(ScheduleRequest, _body(values, FIELDS))
         new = body.to_new()
         new = replace(new, job=who.new_job(new.job, body.model_fields_set))
-        key = values.get("token", "")[:64] or None
-        planned = web().cell.schedules.create(new, idempotency_key=key, sender=who.sender("ui schedules"), actor=who.actor)
+        planned = web().cell.schedules.create(new, idempotency_key=sent_token(), sender=who.sender("ui schedules"), actor=who.actor)
     except (Refused, PipelineJobsError) as error:
         told = answer(error)
         if told.status_code == 403:
@@ -78,7 +76,7 @@ def change_schedule(schedule_id: str) -> Response:
         case "resume":
             kept.resume(found.schedule_id, actor=actor)
         case "run":
-            job, _ = run_schedule(found.schedule_id, values.get("token", "")[:64] or None)
+            job, _ = run_schedule(found.schedule_id, sent_token())
             return see_other("ui.job", job_id=job.job_id)
         case "delete":
             kept.delete(found.schedule_id, actor=actor)
@@ -114,7 +112,7 @@ def _body(values: Mapping[str, str], names: tuple[str, ...]) -> dict[str, Any]:
 def _form(values: Mapping[str, str], errors: Mapping[str, str] | None = None, status: int = 200) -> Response:
     return page(
         "new_schedule", status, values=values, errors=errors or {}, overlaps=list(Overlap), catch_ups=list(CatchUp),
-        token=values.get("token") or secrets.token_urlsafe(16),
+        token=form_token(),
     )  # fmt: skip
 
 
@@ -132,5 +130,5 @@ def _page(found: Schedule, values: Mapping[str, str] | None = None, errors: Mapp
         errors=errors or {},
         overlaps=list(Overlap),
         catch_ups=list(CatchUp),
-        token=secrets.token_urlsafe(16),
+        token=form_token(),
     )

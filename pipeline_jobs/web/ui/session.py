@@ -8,7 +8,7 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.web.access.caller import maybe_caller
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.state import web
-from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, is_https, local_path, page, see_other
+from pipeline_jobs.web.ui.blueprint import blueprint, drop_cookie, is_fragment, keep_cookie, local_path, page, see_other
 from pipeline_jobs.web.ui.views import forget_others
 
 #: What a page asks for by itself.
@@ -32,22 +32,9 @@ def try_sign_in() -> Response:
     if key is None:
         return page("sign_in", 401, next=following, wrong=True)
     response = Response(status=303, headers={"Location": following or url_for("ui.overview")})
-    _give(response, access.sessions.cookie(key))
+    keep_cookie(response, COOKIE, access.sessions.cookie(key), web().settings.ui_session_seconds)
     forget_others(response, key.key_id)
     return response
-
-
-def _give(response: Response, cookie: str) -> None:
-    # Lax: a link to a job, from a mail say, opens it. Nothing that a GET does here changes anything.
-    response.set_cookie(
-        COOKIE,
-        cookie,
-        max_age=web().settings.ui_session_seconds,
-        path=url_for("ui.overview"),
-        secure=is_https(),
-        httponly=True,
-        samesite="Lax",
-    )
 
 
 @blueprint.after_request
@@ -62,7 +49,7 @@ def renew(response: Response) -> Response:
     except StoreUnavailable:
         return response
     if fresh is not None:
-        _give(response, fresh)
+        keep_cookie(response, COOKIE, fresh, web().settings.ui_session_seconds)
     return response
 
 
@@ -71,5 +58,5 @@ def sign_out() -> Response:
     # First: a cookie that somebody copied must not outlive the sign-out.
     web().access.sessions.end(request.cookies.get(COOKIE, ""))
     response = see_other("ui.sign_in")
-    response.delete_cookie(COOKIE, path=url_for("ui.overview"), secure=is_https(), httponly=True, samesite="Lax")
+    drop_cookie(response, COOKIE)
     return response

@@ -104,7 +104,7 @@ def _file_name(address: str | None) -> str | None:
 
 
 def timeline(job: Job, events: Iterable[Event], deliveries: Iterable[Delivery] = (), needs: Sequence[Job] = ()) -> Timeline | None:
-    """Of a job that has ended; None: it has not, or its log does not tell enough. :param needs: the jobs that it waited for."""
+    """The bars of a job that has ended; None: it has not, or its log does not tell enough. :param needs: the jobs that it waited for."""
     if not job.ended or job.completed_at is None:
         return None
     bars = _bars(events)

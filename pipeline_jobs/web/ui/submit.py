@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -24,7 +23,7 @@ from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.jobs import JobRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
-from pipeline_jobs.web.ui.forms import read_words, write_words
+from pipeline_jobs.web.ui.forms import form_token, problems_at, read_words, sent_token, write_words
 from pipeline_jobs.web.ui.other_fields import OTHERS
 from pipeline_jobs.web.ui.schema_form import PREFIX, fill, parameters, read_parameters
 from pipeline_jobs.web.ui.titles import with_title
@@ -70,15 +69,14 @@ def submit() -> Response:
     pipeline = _pipeline(values.get("pipeline", "media"))
     given = {name: request.form.getlist(name) for name in request.form if name.startswith(PREFIX)}
     try:
-        job = _submit(read_form(values, read_parameters(pipeline, request.form)), values.get("token", "")[:64] or None)
+        job = _submit(read_form(values, read_parameters(pipeline, request.form)), sent_token())
     except (Refused, PipelineJobsError) as error:
         told = problems.answer(error)
         if told.status_code == 403:
             raise
-        body = told.get_json()
-        errors = {one["field"]: one["message"] for one in body.get("errors", ())} or {body.get("field") or "form": body["detail"]}
+        errors = problems_at(told, _shown(pipeline, typed_as_json=bool(values.get("params"))))
         if isinstance(error, TryLater | StoreUnavailable):
-            errors = {"form": f"{body['detail']}. Nothing was submitted; try again in {told.headers.get('Retry-After')} s."}
+            errors = {"form": f"{told.get_json()['detail']}. Nothing was submitted; try again in {told.headers.get('Retry-After')} s."}
         return _page(pipeline, values, given, errors, told.status_code)
     return see_other("ui.job", job_id=job.job_id)
 
@@ -114,31 +112,26 @@ def _page(
     errors: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    fields = parameters(pipeline)
-    # Of what was typed as JSON the fault is told there.
-    shown = _shown(pipeline) | (set() if values.get("params") else {f"params.{one.name}" for one in fields})
-    placed = _at_fields(errors or {}, shown)
     return page(
         "submit",
         status,
         pipeline=pipeline,
         pipelines=[known for known in web().cell.pipelines.all() if not is_canary_pipeline(known.name)],
-        fields=fields,
+        fields=parameters(pipeline),
         given=given,
         others=OTHERS,
         values=values,
-        errors=placed,
+        errors=errors or {},
         open_params=not pipeline.needs_url
         or any(map(any, given.values()))
         or "params" in values
-        or any("params" in name for name in placed),
-        # A form that was refused made no job: its token is good for the corrected one.
-        token=values.get("token") or secrets.token_urlsafe(16),
+        or any("params" in name for name in errors or {}),
+        token=form_token(),
     )
 
 
-def _shown(pipeline: Pipeline) -> set[str]:
-    """The fields that the form has for this pipeline and caller."""
+def _shown(pipeline: Pipeline, typed_as_json: bool) -> set[str]:
+    """The fields that the form has for this pipeline and caller. :param typed_as_json: so were its parameters: a fault is told there."""
     who = caller()
     optional = {
         "url": pipeline.needs_url,
@@ -147,17 +140,8 @@ def _shown(pipeline: Pipeline) -> set[str]:
         "tenant_id": who.sees_all,
         "workspace_id": who.workspace_id is None,
     }
-    return {name for name in ACCEPTED if optional.get(name, True)}
-
-
-def _at_fields(errors: Mapping[str, str], shown: set[str]) -> dict[str, str]:
-    """Each error at its field of the form: `params.seconds` at its own, else at `params`; what has none at the top."""
-    placed: dict[str, list[str]] = {}
-    for path, text in errors.items():
-        parts = path.split(".")
-        name = next((one for one in (".".join(parts[:2]), parts[0]) if one in shown), "form")
-        placed.setdefault(name, []).append(text if path in (name, "form") or text.startswith(path) else f"{path}: {text}")
-    return {name: "; ".join(texts) for name, texts in placed.items()}
+    own = () if typed_as_json else (f"params.{one.name}" for one in parameters(pipeline))
+    return {*(name for name in ACCEPTED if optional.get(name, True)), *own}
 
 
 def _pipeline(name: str) -> Pipeline:

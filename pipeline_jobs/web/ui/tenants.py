@@ -19,6 +19,7 @@ from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.schemas.tenants import LimitsRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
+from pipeline_jobs.web.ui.forms import typed_number
 from pipeline_jobs.web.ui.overview import DAYS, chart
 
 #: What each limit is, for people.
@@ -48,7 +49,7 @@ def tenant(tenant_id: str) -> Response:
 @blueprint.post("/tenants/<tenant_id>/limits")
 def set_limits(tenant_id: str) -> Response:
     values = request.form.to_dict()
-    _check(tenant_id)
+    check_tenant(tenant_id)
     try:
         body = check(LimitsRequest, read_limits(values))
         if (read_at := values.get("version")) and read_at != _version(now := web().cell.client.limits(tenant_id)):
@@ -76,7 +77,9 @@ def _differences(now: TenantLimits, wanted: LimitsRequest) -> list[tuple[str, An
 
 def read_limits(values: Mapping[str, str]) -> dict[str, Any]:
     """The limits of a form: what is empty is not set. What is no number is left for the check to refuse."""
-    raw: dict[str, Any] = {name: _number(values[name].strip(), name in WHOLE_LIMITS) for name in LIMITS if values.get(name, "").strip()}
+    raw: dict[str, Any] = {
+        name: typed_number(values[name].strip(), name in WHOLE_LIMITS) for name in LIMITS if values.get(name, "").strip()
+    }
     if values.get("paused"):
         raw["paused"] = True
     return raw
@@ -90,7 +93,7 @@ def _page(
     theirs: list[tuple[str, Any, Any]] | None = None,
 ) -> Response:
     cell = web().cell
-    _check(tenant_id)
+    check_tenant(tenant_id)
     limits = cell.client.limits(tenant_id)
     own = limits.to_dict()
     days = of_tenant(cell.store, tenant_id, DAYS) if tenant_id != ALL else []
@@ -125,13 +128,7 @@ def _used(tenant_id: str) -> dict[str, int]:
     return {"max_concurrent": running, "max_queued": queued, "max_ended": ended, "max_storage_bytes": store.tenant_bytes(tenant_id)}
 
 
-def _check(tenant_id: str) -> None:
+def check_tenant(tenant_id: str) -> None:
+    """:raises InvalidInput: it is neither a tenant's name nor `*`, all of them."""
     if tenant_id != ALL:
         check_name("tenant_id", tenant_id)
-
-
-def _number(text: str, whole: bool) -> Any:
-    try:
-        return int(text) if whole else float(text)
-    except ValueError:
-        return text

@@ -7,7 +7,7 @@ from flask import Response, request, url_for
 from pipeline_jobs.web.access.origin import is_ours
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.state import web
-from pipeline_jobs.web.ui.blueprint import THEME, blueprint, is_https, local_path
+from pipeline_jobs.web.ui.blueprint import THEME, blueprint, keep_cookie, local_path
 
 CHOICES = ("system", "light", "dark")
 #: How long a browser keeps it, in seconds.
@@ -23,5 +23,5 @@ def set_theme() -> Response:
     came_from = request.referrer or ""
     back = local_path(came_from) if is_ours(came_from, web().settings) else None
     response = Response(status=303, headers={"Location": back or url_for("ui.overview")})
-    response.set_cookie(THEME, chosen, max_age=KEPT, path=url_for("ui.overview"), secure=is_https(), httponly=True, samesite="Lax")
+    keep_cookie(response, THEME, chosen, KEPT)
     return response

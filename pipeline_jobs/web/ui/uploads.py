@@ -35,7 +35,7 @@ def begin_upload() -> Response:
 
 @blueprint.get("/uploads/<upload_id>")
 def upload(upload_id: str) -> Response:
-    """Where to go on."""
+    """Say at which byte a broken upload goes on."""
     return api.get(upload_id=upload_id)
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from flask import Response, request, url_for
+from flask import Response, request
 from pydantic_core import from_json, to_json
 
 from pipeline_jobs.web.access.caller import maybe_caller
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.ui.blueprint import blueprint, is_https, see_other
+from pipeline_jobs.web.ui.blueprint import blueprint, drop_cookie, keep_cookie, see_other
 from pipeline_jobs.web.ui.listing import NAMES, filters, read_query
 
 #: Name of the cookie, and how long a browser keeps it, in seconds.
@@ -24,7 +24,7 @@ View = tuple[str, dict[str, str]]
 
 
 def saved() -> list[View]:
-    """Those of this browser and key; what cannot be read is none."""
+    """The views of this browser and key; what cannot be read is none."""
     who = maybe_caller()
     owner, views = _read()
     return views if who is not None and owner == (who.key_id or "") else []
@@ -33,7 +33,7 @@ def saved() -> list[View]:
 def forget_others(response: Response, key_id: str) -> None:
     """With this key somebody signs in: views of another one leave the browser."""
     if COOKIE in request.cookies and _read()[0] != key_id:
-        response.delete_cookie(COOKIE, path=url_for("ui.overview"), secure=is_https(), httponly=True, samesite="Lax")
+        drop_cookie(response, COOKIE)
 
 
 def _read() -> tuple[str, list[View]]:
@@ -63,10 +63,10 @@ def save_view() -> Response:
     if len(views) > MOST or len(text) > MAX_BYTES:
         raise Refused(422, "invalid_input", f"name: there is room for {MOST} views; remove one first", field="name")
     response = see_other("ui.jobs", group=group, **where)
-    response.set_cookie(COOKIE, text, max_age=KEPT, path=url_for("ui.overview"), secure=is_https(), httponly=True, samesite="Lax")
+    keep_cookie(response, COOKIE, text, KEPT)
     return response
 
 
 def is_open(view: View, found: dict[str, str]) -> bool:
-    """The list shows this one."""
+    """The list shows this view."""
     return urlencode(sorted(view[1].items())) == urlencode(sorted(found.items()))

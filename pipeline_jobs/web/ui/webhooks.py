@@ -105,7 +105,7 @@ def _page(tenant_id: str, status: int = 200, **values: Any) -> Response:
     kept = web().cell.webhooks
     query = check(DeliveryListRequest, {name: value for name, value in request.args.items() if value})
     found = kept.ledger.list(tenant_id, query.status, query.cursor, query.limit)
-    defaults: dict[str, Any] = {"values": {}, "errors": {}, **dict.fromkeys(("secret", "of"), "")}
+    defaults: dict[str, Any] = {"values": {}, "errors": {}}
     return page(
         "webhooks",
         status,
@@ -121,7 +121,7 @@ def _page(tenant_id: str, status: int = 200, **values: Any) -> Response:
 
 def _endpoint(found: Endpoint, status: int = 200, **values: Any) -> Response:
     shown = {"url": found.url, "description": found.description}
-    defaults: dict[str, Any] = {"values": shown, "errors": {}, **dict.fromkeys(("secret",), "")}
+    defaults: dict[str, Any] = {"values": shown, "errors": {}}
     deliveries, more = _newest_of(found)
     return page("webhook", status, endpoint=found, deliveries=deliveries, more=more, events=EVENTS, **defaults | values)
 

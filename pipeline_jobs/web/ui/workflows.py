@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-
-from flask import Response, request, url_for
+from flask import Response, url_for
 
 from pipeline_jobs.jobs.graph import svg
 from pipeline_jobs.web.access.caller import caller
@@ -13,6 +11,7 @@ from pipeline_jobs.web.api.workflows import own_workflow, whole
 from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
+from pipeline_jobs.web.ui.forms import form_token, sent_token
 
 #: Of a larger workflow the picture is shown, and no table beside it.
 MOST_ROWS = 100
@@ -26,8 +25,7 @@ def workflow(workflow_id: str) -> Response:
         batch=found.batch,
         nodes=found.nodes if len(found.nodes) <= MOST_ROWS else (),
         picture=svg(found.drawn(), lambda node: url_for("ui.job", job_id=node.job_id)),
-        # Of the form that retries it: sent twice, it makes one workflow.
-        token=secrets.token_urlsafe(16),
+        token=form_token(),
     )
 
 
@@ -42,7 +40,7 @@ def retry_workflow(workflow_id: str) -> Response:
     who = caller()
     made = web().cell.workflows.retry(
         own_workflow(workflow_id).batch_id,
-        idempotency_key=request.form.get("token", "")[:64] or None,
+        idempotency_key=sent_token(),
         sender=who.sender("workflow retry"),
         within=who.workspace_id,
     )

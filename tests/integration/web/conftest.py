@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
+from pipeline_jobs.web.server.paced_socket import PacedSocket
 from tests.commands import empty
 from tests.servers import Server
 
@@ -28,6 +30,14 @@ def fresh_world(server: Server, folder: Path) -> Iterator[World]:
 @pytest.fixture
 def world(server: Server, tmp_path: Path) -> Iterator[World]:
     yield from fresh_world(server, tmp_path)
+
+
+@pytest.fixture
+def sock() -> Iterator[PacedSocket]:
+    """As gunicorn's worker gives it to each request."""
+    with PacedSocket(socket.AF_UNIX) as found:
+        found.owner, found.cost = None, 0.0
+        yield found
 
 
 @pytest.fixture

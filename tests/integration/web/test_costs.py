@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,14 +25,6 @@ from .test_auth import AWAY, WRONG
 from .world import World
 
 JOBS = {"jobs": [{"pipeline": "sleep"}] * 20}
-
-
-@pytest.fixture
-def sock() -> Iterator[PacedSocket]:
-    """As gunicorn's worker gives it to each request."""
-    with PacedSocket(socket.AF_UNIX) as found:
-        found.owner, found.cost = None, 0.0
-        yield found
 
 
 def test_whose_a_request_is(client: FlaskClient, world: World, sock: PacedSocket) -> None:

@@ -183,15 +183,9 @@ class TestSession:
     def test_nobody_is_sent_elsewhere_after_signing_in(self, client: FlaskClient, world: World) -> None:
         _, text = world.keys.create("acme", Role.READ, actor="test")
         elsewhere = (
-            "https://evil.example/",
-            "//evil.example",
-            "/\\evil.example",
-            "/pipeline/ui/../../x",
-            "/pipeline/uix",
-            "javascript:alert(1)",
-            "http://[",
-            "",
-        )
+            "https://evil.example/", "//evil.example", "/\\evil.example", f"//evil.example{UI}\\x", "\\\\evil", "/pipeline/ui/../../x",
+            "/pipeline/uix", "javascript:alert(1)", "http://[", "",
+        )  # fmt: skip
         for address in elsewhere:
             assert Browser(client).post("/sign-in", key=text, next=address).headers["Location"] == UI
             assert "evil" not in Browser(client).get(f"/sign-in?next={address}").text

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
@@ -28,14 +26,6 @@ from .test_ui import AWAY, OURS, UI, signed_in
 from .world import URL, World
 
 HOOK = "https://hooks.example/pipeline"
-
-
-@pytest.fixture
-def sock() -> Iterator[PacedSocket]:
-    """As gunicorn's worker gives it to each request."""
-    with PacedSocket(socket.AF_UNIX) as found:
-        found.owner, found.cost = None, 0.0
-        yield found
 
 
 def test_a_batch_shows_how_far_it_is_what_failed_and_leads_to_its_acts(client: FlaskClient, world: World) -> None:

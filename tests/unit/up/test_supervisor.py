@@ -13,7 +13,8 @@ import pytest
 
 from pipeline_jobs.up import supervisor as modul
 from pipeline_jobs.up.supervisor import ProcessDied, Supervisor
-from tests.unit.up.programs import alive, program
+from tests.living import alive
+from tests.unit.up.programs import program
 from tests.waiting import until
 
 FOREVER = "import signal; print('up'); signal.pause()"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,46 +14,21 @@ from pipeline_jobs.webhooks.post import post
 from pipeline_jobs.webhooks.targets import check_target
 from tests.cases import each
 from tests.receiver import Receiver
-from tests.ssrf_urls import NAMES, REBINDING, redirects, urls
+from tests.ssrf_urls import NAMES, REBINDING, Answers, addresses_of, answers, redirects, urls
 
 #: Unchanged by the canary's real port, so that each URL has a name in the report.
 PORT = 9
 
-Answers = list[tuple[int, int, int, str, tuple[str, int]]]
-
-
-def answers(addresses: tuple[str, ...], port: int) -> Answers:
-    families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
-    return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for family, address in zip(families, addresses, strict=True)]
-
 
 def hostile(host: str, port: int, *_: object, **__: object) -> Answers:
-    """A name server that says what it likes: of a name that is not in the corpus, this machine."""
-    try:
-        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host.partition("%")[0])
-        addresses: tuple[str, ...] = (host,)
-    except OSError:
-        addresses = NAMES.get(host.rstrip("."), ("127.0.0.1",))
-    return answers(addresses, port)
+    """A name server that says what it likes."""
+    return answers(addresses_of(host, NAMES), port)
 
 
 @pytest.fixture(scope="module")
 def canary() -> Iterator[Receiver]:
     with Receiver() as receiver:
         yield receiver
-
-
-@pytest.fixture
-def connects(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Every address that something connects to; none is really connected to."""
-    seen: list[object] = []
-
-    def connect(self: socket.socket, address: object) -> None:
-        seen.append(address)
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(socket.socket, "connect", connect)
-    return seen
 
 
 def any_port(port: int) -> Policy:
