@@ -1153,8 +1153,9 @@ GUARDS = (
     _lua("upload_create", "an upload is charged", "480 + bytes_of(#metadata)", "1", MEMORY),
     _lua("upload_advance", "a part is charged", "  if parts[1] then charge_upload(", "  if false then charge_upload(", MEMORY),
     _lua("lib/uploads", "an upload gives its charge back", "  owe(known[1], -(known[4] or 0))\n", "", MEMORY),
-    _lua("upload_create", "who is above its share begins no upload", "if share >= 0 and", "if false and", MEMORY),
-    _lua("upload_lock_at_offset", "who is above its share goes on with none", "if share >= 0 and", "if false and", MEMORY),
+    _lua("upload_create", "who is above its share begins no upload", "if over_share(", "if false and over_share(", MEMORY),
+    _lua("upload_lock_at_offset", "who is above its share goes on with none", "if over_share(", "if false and over_share(", MEMORY),
+    _lua("webhooks_test", "who is above its share tests no endpoint", "if over_share(", "if false and over_share(", MEMORY),
     _lua("lib/outbox", "messages are charged", "  if owed > 0 then owe(event.tenant, owed) end\n", "", MEMORY),
     _lua("lib/outbox", "messages give their charge back", "  owe(row.tenant_id, -given_back)\n", "", MEMORY),
     _lua("lib/outbox", "a reference gives the rest of the charge back", "  owe(row.tenant_id, 300 - (bytes or 0))\n", "", WEBHOOKS),
@@ -1968,6 +1969,9 @@ GUARDS = (
         "lib/outbox", "a disabled endpoint is told nothing", "if endpoint[1] and endpoint[3] == '1' then", "if endpoint[1] then", WEBHOOKS
     ),
     _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),
+    _lua("webhooks_test", "a test is one more that waits", "if webhooks_full(tenant) then", "if false then", WEBHOOKS),
+    _lua("lib/outbox", "slow hosts of a tenant have a maximum", "0, -SLOW_HOSTS_MOST - 1)", "0, -1000000)", WEBHOOKS),
+    _lua("webhooks_erase", "an erased tenant's slow hosts go with it", "do forget_slow(tenant, host) end", "do end", WEBHOOKS),
     _lua("webhooks_claim", "a dead sender's deliveries come again", "    await_turn(id, tenant, host, NOW)\n", "", WEBHOOKS),
     _lua(
         "webhooks_claim",
