@@ -1843,6 +1843,13 @@ GUARDS = (
     _lua("lib/dispatch", "what came before leaves some work", "spent.commands = math.min(spent.commands, WORK_MOST / 2)", "", MEET),
     _lua("lib/queue", "hints of cancelled jobs are taken back", "    take_back(id, job)\n    slot_freed", "    slot_freed", FAIR),
     _lua("submit", "a job that may start is dispatched at once", "read_once.entered and admit() or ''", "''", STORE),
+    _py(
+        "store/wire",
+        "a master that became a replica is left",
+        "if isinstance(reply, redis.exceptions.ReadOnlyError) and",
+        "if False and",
+        "tests/integration/test_wire.py",
+    ),
     _py("store/scripts", "a function keeps nothing from one call to the next", 'value != "{}" and ', "", "tests/integration/test_wire.py"),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
