@@ -1799,8 +1799,8 @@ GUARDS = (
     _lua(
         "finish", "by a worker that is there", " or tonumber(redis.call('ZSCORE', K.workers(), worker) or '0') <= NOW then", " then", PLACES
     ),
-    _py("store/store", "who is forgotten waits for nothing", '                self.client.srem(keys("waiting"), tenant_id)\n', "", PLACES),
-    _py("store/store", "nor for a full pipeline", "                self._forget_blocked(keys, tenant_id)\n", "", PLACES),
+    _lua("forget_tenant", "who is forgotten waits for nothing", "  redis.call('SREM', K.waiting(), tenant)\n", "", PLACES),
+    _py("store/store", "nor for a full pipeline", "            self._forget_blocked(keys, tenant_id)\n", "            pass\n", PLACES),
     _lua("lib/fair", "a refund is no credit", "  if job.ran_until then\n    --", "  if false then\n    --", DEAD),
     _lua(
         "lib/worker_lost",
@@ -1969,6 +1969,13 @@ GUARDS = (
     _no_oom_flag("rescue"),
     _no_oom_flag("purge"),
     _no_oom_flag("delete"),
+    _lua(
+        "forget_tenant",
+        "what came while its tenant was erased keeps its charge",
+        "if has_jobs(K.tenant_status(tenant, status)) then",
+        "if false then",
+        "tests/integration/test_tenants_life.py",
+    ),
     # -- webhooks
     _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to, number)\n", "", WEBHOOKS),
     _lua("lib/outbox", "a copy of the record", "redis.call('COPY', key, snapshot)", "", WEBHOOKS),
