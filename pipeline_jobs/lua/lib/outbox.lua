@@ -97,7 +97,8 @@ end
 local SLOW_HOSTS_MOST = 1000
 
 local function forget_slow(tenant, host)
-  if redis.call('HDEL', K.webhook_health(), tenant .. ' ' .. host) == 1 then redis.call('ZREM', K.webhook_slow(tenant), host) end
+  redis.call('HDEL', K.webhook_health(), tenant .. ' ' .. host)
+  redis.call('ZREM', K.webhook_slow(tenant), host)
 end
 
 local function note_slow(tenant, host)
