@@ -21,6 +21,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.runs import Taker
 from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.recount import differences
+from tests.waiting import until
 
 from .conftest import MakeClient
 from .world import URL, World
@@ -145,9 +146,18 @@ class Crowd:
         store.reconcile(limit=50)
         purge.run_once()
 
+    def erase(self, tenant: str) -> bool:
+        return erase_tenant(self.world.store, self.world.cell.artifacts, tenant, dry_run=False).done
+
     def operator(self) -> None:
-        erase_tenant(self.world.store, self.world.cell.artifacts, self.draw.choice(TENANTS), dry_run=False)
+        self.erase(self.draw.choice(TENANTS))
         time.sleep(0.3)
+
+    def is_erased(self, tenant: str) -> bool:
+        """Whatever ran has ended by then."""
+        for job_id in self.world.store.members("tenant_status", tenant, "running"):
+            self.world.store.finish(job_id, self.world.record(job_id).fence, JobStatus.COMPLETED, result={})
+        return self.erase(tenant)
 
     def until_the_end(self, work: Callable[[], None]) -> None:
         while time.monotonic() < self.ends and not self.faults:
@@ -174,6 +184,10 @@ def check_crowd(world: World, make_client: MakeClient, seed: int, seconds: float
     while any(world.store.settle()):
         pass
     assert differences(world.store) == []
+    for tenant in TENANTS:
+        until(partial(crowd.is_erased, tenant), f"{tenant} to be erased")
+    assert differences(world.store) == []
+    assert [key for key in world.store.client.keys("*") if any(tenant in key for tenant in TENANTS) and ":audit:" not in key] == []
 
 
 def test_a_crowd_is_served_and_all_adds_up(world: World, make_client: MakeClient) -> None:
