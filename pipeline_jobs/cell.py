@@ -59,11 +59,13 @@ class Webhooks:
 
     @classmethod
     def of(
-        cls, store: Store, settings: Settings, secret: Callable[[], str], link: Callable[[str], str] = str, copier: Copier | None = None
-    ) -> Webhooks:
-        """:param secret: gives the key of the installation, from which secrets are derived. :param link: makes the address of a file."""
+        cls, store: Store, settings: Settings, secret: Callable[[], str], link: Callable[[str], str] = str, copier: Copier | None = None,
+        look: Callable[[], None] = lambda: None,
+    ) -> Webhooks:  # fmt: skip
+        """:param secret: gives the key of the installation, from which secrets are derived. :param link: makes the address of a file.
+        :param look: see `Endpoints`."""
         signer = Signer(secret)
-        endpoints, ledger = Endpoints(store, settings, signer), Ledger(store, settings)
+        endpoints, ledger = Endpoints(store, settings, signer, look), Ledger(store, settings)
         shapes = {
             **SHAPES,
             "job": lambda flat, url: Job.from_mapping(flat).to_body(url, link),
@@ -140,7 +142,7 @@ class Cell:
         if history is not None:
             client.before_delete, client.beyond = history.before_delete, gone_jobs
         links = SignalLinks(settings.base_url, secret)
-        webhooks = Webhooks.of(store, settings, secret, artifacts.link, Copier(store, artifacts, drive))
+        webhooks = Webhooks.of(store, settings, secret, artifacts.link, Copier(store, artifacts, drive), client.guard.look)
 
         def tidy() -> dict[str, int]:
             # First the uploads past their time: the purge deletes their files with the other trash.

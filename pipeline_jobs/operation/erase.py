@@ -37,6 +37,7 @@ class Erased:
     #: Live jobs that were asked to end; erase again when they have.
     still_live: int
     artifact_bytes: int
+    #: False: some live still, or have come meanwhile: erase again.
     done: bool
 
     def to_dict(self) -> dict[str, int | bool]:
@@ -79,6 +80,7 @@ def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool
     # First: nothing must make new jobs meanwhile.
     ScheduleStore(store).erase(tenant_id)
     erased, still_live = _erase_jobs(store, tenant_id, history)
+    forgotten = False
     if not still_live:
         if history is not None:
             # The others have been taken out with their records.
@@ -92,9 +94,9 @@ def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool
         ledger.erase(store, tenant_id)
         # After the deliveries: none of them copies anything any more.
         copies.erase(drive, tenant_id)
-        store.forget_tenant(tenant_id)
+        forgotten = store.forget_tenant(tenant_id)
         parts_ran.forget(store, tenant_id)
-    return Erased(erased, still_live, size, done=not still_live)
+    return Erased(erased, still_live, size, done=forgotten)
 
 
 def _in_history_alone(store: Store, tenant_id: str, history: History, ended: int) -> int:
@@ -131,9 +133,9 @@ def _erase_jobs(store: Store, tenant_id: str, history: History | None) -> tuple[
                     store.cancel(job_id, Whose(tenant_id), whole=False)
             # An id may be another tenant's by now.
             found = zip(some, store.fields_of_each(("order", "tenant_id"), "job", some), strict=True)
-            theirs = [(job_id, int(order)) for job_id, (order, whose) in found if order and whose == tenant_id]
+            theirs = [(job_id, int(order) if order else None) for job_id, (order, whose) in found if whose == tenant_id]
             if history is not None:
-                history.bury(theirs)
+                history.bury([(job_id, order) for job_id, order in theirs if order is not None])
             for job_id, order in theirs:
                 with suppress(UnknownJob, JobNotEnded):
                     gone = store.delete(job_id, order)

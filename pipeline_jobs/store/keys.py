@@ -226,6 +226,7 @@ KEYS: dict[str, Key] = {
     "webhook_wake": Key("webhook_wake", "zset ms->tenant host", "Lanes outside the ring, and when their next delivery is due."),
     "webhook_leases": Key("webhook_leases", "zset ms->lease", "Deliveries that are being sent (`id fence tenant host slow`), until when."),
     "webhook_health": Key("webhook_health", "hash tenant host->int", "Slow answers of a host in a row. A quick one ends it."),
+    "webhook_slow": Key("webhook_slow:{}", "zset ms->host", "The hosts of a tenant in it, by their last slow answer: the newest 1,000."),
     "api_key": Key("api_key:{}", "hash", "An API key. Written by key_create, revoke, touch; goes by key_erase, or for a newer one."),
     "api_keys": Key("api_keys", "zset ms->key_id", "All API keys and when they were made. A member goes with its key."),
     "tenant_api_keys": Key("api_keys:{}", "zset ms->key_id", "Those of a tenant, or of `*`."),

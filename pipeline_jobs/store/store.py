@@ -334,22 +334,19 @@ class Store(JobChanges):
         for folder in folders:
             self.drop_line(folder, "trash")
 
-    def forget_tenant(self, tenant_id: str) -> None:
-        """Remove a tenant's figures, rates, keys of requests and limits: what has no record of its own."""
+    def forget_tenant(self, tenant_id: str) -> bool:
+        """Remove a tenant's figures, rates, keys of requests and limits: what has no record of its own.
+
+        :return: False: it has jobs or files, which have come meanwhile.
+        """
         with store_errors():
             patterns = [self.keys(name, tenant_id, "*") for name in ("usage_day", "idempotency")]
             found = [key for pattern in patterns for key in self.client.scan_iter(pattern, count=1000)]
             for start in range(0, len(found), 1000):
                 self.client.delete(*found[start : start + 1000])
-            self.client.delete(*(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed", "remembered")))
-            # It may name this tenant; the next dispatch of any other writes it again.
-            self.client.delete(*(keys("recent") for keys in self.keys_of_pools()))
-            for keys in self.keys_of_pools():
-                self.client.srem(keys("waiting"), tenant_id)
-                self.client.zrem(keys("parked"), tenant_id)
-                self._forget_blocked(keys, tenant_id)
-            self.client.hdel(self.keys("limits"), tenant_id)
-            self.client.zrem(self.keys("tenants"), tenant_id)
+        for keys in self.keys_of_pools():
+            self._forget_blocked(keys, tenant_id)
+        return bool(self.run("forget_tenant", tenant=tenant_id))
 
     def _forget_blocked(self, keys: Keys, tenant_id: str) -> None:
         """Its workspaces wait for no full pipeline any more."""

@@ -20,6 +20,7 @@ from typing import Any
 import redis
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.commands.core import Script
+from redis.sentinel import SentinelManagedConnection
 
 from pipeline_jobs.store.scripts import Function
 
@@ -191,6 +192,10 @@ def _reply(connection: Any) -> Any:
         raise
     connection.next_health_check = time.monotonic() + connection.health_check_interval
     if isinstance(reply, redis.RedisError):
+        if isinstance(reply, redis.exceptions.ReadOnlyError) and isinstance(connection, SentinelManagedConnection):
+            # The master is another one by now. As it connects again, a sentinel is asked which.
+            connection.disconnect()
+            raise redis.ConnectionError("the master has become a replica") from reply
         if not isinstance(reply, redis.ResponseError):
             connection.disconnect()
         raise reply

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from pipeline_jobs.job import dumps
 from pipeline_jobs.records import HIDDEN, Layout, Moment
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.refusals import refusal
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import check_name
 from pipeline_jobs.webhooks.signing import Draw, Signer
@@ -63,8 +64,9 @@ class TenantSecret:
 class Endpoints:
     """The endpoints of a cell. Every method raises `StoreUnavailable` when the store cannot be asked; `actor` is for the audit log."""
 
-    def __init__(self, store: Store, settings: Settings, signer: Signer) -> None:
-        self._store, self._signer = store, signer
+    def __init__(self, store: Store, settings: Settings, signer: Signer, look: Callable[[], None] = lambda: None) -> None:
+        """:param look: at the server, so that the store knows how much of its memory a tenant may hold."""
+        self._store, self._signer, self._look = store, signer, look
         self._allow_private = settings.webhook_allow_private
         self._overlap = settings.webhook_rotation_seconds
 
@@ -144,10 +146,14 @@ class Endpoints:
 
         :raises UnknownEndpoint:
         :raises EndpointDisabled:
+        :raises WebhooksFull: its tenant has too many that wait. :raises MemoryFull: it holds more than its share of the store's memory.
         """
-        reply = self._store.run("webhooks_test", id=self.get(endpoint_id).endpoint_id, nonce=secrets.token_hex(8))
+        self._look()
+        reply = self._store.run("webhooks_test", id=self.get(endpoint_id).endpoint_id, nonce=secrets.token_hex(8), share=self._store.share)
         if reply.became == "ok":
             return str(reply.delivery_id)
+        if reply.became == "full":
+            raise refusal(reply)
         raise EndpointDisabled if reply.became == "disabled" else UnknownEndpoint
 
     def tenant_secret(self, tenant_id: str, *, rotate: bool = False, actor: str | None = None) -> TenantSecret:

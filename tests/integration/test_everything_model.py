@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import Phase
@@ -27,6 +28,7 @@ from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.pipelines import Registry, Wait
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.runner import drawn_call
 from pipeline_jobs.store.runs import Rescued, Taker
 from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.clock import set_clock
@@ -44,6 +46,8 @@ CREWS = (("w1", "w2"), ("w4", "w5"), ("w1", "w3"), ("w1", "w2", "w4"), ("w4", "w
 workers = st.integers(0, 59)
 #: By how much the server's clock is set, or how long the server stands still, in seconds; leases are of 10,000 s, announcements of 3,000.
 gaps = st.sampled_from([-13 * 3600, -3600, -90, 90, 3600, 7200, 13 * 3600])
+#: A moment in the year 2061, in ms.
+FAR = 2_900_000_000_000
 #: After how many commands scripts stop early: few, or in small cells they seldom do.
 TIRED = 30
 
@@ -218,6 +222,24 @@ class History(InParts):
             self.stopping.add(whose)
         else:
             self.end(whose, "cancelled")
+        self.look()
+
+    @rule(pick=picks, priority=st.integers(-50, 50), when=st.sampled_from(["", "later", "now"]))
+    def place_changes(self, pick: int, priority: int, when: str) -> None:
+        """Of a job that waits, once or by a call that is sent twice: it may have started in between."""
+        job_id = self.chosen((i for i in self.queued | self.delayed if not is_part(i)), pick)
+        if job_id is None:
+            return
+        if not all(need in self.ended for need in self.needs[job_id]):
+            when = ""
+        start = {"": None, "later": FAR, "now": 0}[when]
+        call: dict[str, Any] = {"id": job_id, "call": drawn_call(), "tenant": None, "workspace": None, "priority": priority, "start": start}
+        assert [self.cell.store.run("change", **call).became for _ in range(1 + pick % 2)] == ["ok"] * (1 + pick % 2)
+        assert self.cell.client.get(job_id).priority == priority
+        if when:
+            self.queued.discard(job_id)
+            self.delayed.discard(job_id)
+            (self.delayed if when == "later" else self.queued).add(job_id)
         self.look()
 
     @rule(pick=picks, again=st.booleans(), tenant=tenants, pipeline=pipelines)
@@ -422,8 +444,11 @@ class History(InParts):
 
     @rule()
     def time_passes(self) -> None:
+        client, keys = self.cell.store.client, self.cell.store.keys
         for job_id in self.delayed:
-            self.cell.store.client.zadd(self.cell.store.keys("delayed"), {job_id: 1}, xx=True)
+            client.zadd(keys("delayed"), {job_id: 1}, xx=True)
+            if client.hexists(keys("job", job_id), "run_at"):
+                client.hset(keys("job", job_id), "run_at", 1)
         self.queued |= self.delayed
         self.delayed.clear()
         self.rescue()

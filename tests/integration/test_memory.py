@@ -307,6 +307,11 @@ def test_near_the_limit_those_above_their_share_are_refused_and_the_others_are_n
     with pytest.raises(MemoryFull):
         uploads_of.write(begun, 1, io.BytesIO(b"x").read)
     cell.store.client.hset(cell.store.keys("upload", begun.upload_id), "tenant_id", "other")
+    endpoints = cell.cell.webhooks.endpoints
+    tested = {tenant: endpoints.create(tenant, "https://hooks.example/x")[0].endpoint_id for tenant in ("acme", "other")}
+    endpoints.test(tested["other"])
+    with pytest.raises(MemoryFull):
+        endpoints.test(tested["acme"])
     # Records go, and so does the refusal.
     for job_id in cell.store.members("ended"):
         cell.client.delete(job_id)

@@ -150,7 +150,9 @@ def test_a_lost_job_of_a_tenant_waits_for_the_last_slot_too(cell: Cell) -> None:
 def test_an_erased_tenant_is_named_no_more(cell: Cell) -> None:
     cell.slots(4)
     had_a_job(cell, "secret-tenant")
-    cell.store.forget_tenant("secret-tenant")
+    for job_id in cell.store.members("ended"):
+        cell.client.delete(job_id)
+    assert cell.store.forget_tenant("secret-tenant")
     assert "secret-tenant" not in (cell.store.client.get(cell.store.keys("recent")) or "")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_jobs.exceptions import InvalidInput, KeyReused, QueueFull, RateLimited, StorageFull, UnknownJob
+from pipeline_jobs.files import copies
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob
@@ -170,6 +171,39 @@ def test_usage_counts_a_days_jobs_slot_seconds_and_waits(jobs: Cell) -> None:
     assert today.wait_p50_seconds is not None
     assert 0 <= today.wait_p50_seconds <= (today.wait_p95_seconds or 0)
     assert (yesterday.created, yesterday.failure_rate, yesterday.wait_p50_seconds) == (0, None, None)
+
+
+def test_what_comes_while_a_tenant_is_erased_keeps_its_charge_and_its_slots(
+    jobs: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a key of the installation's, or one that a process has not heard yet is revoked: the erasure says that it is not done."""
+    artifacts = ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k")
+    jobs.client.set_limits("gone", TenantLimits(max_concurrent=1))
+    jobs.client.cancel(jobs.submit(tenant_id="gone").job_id)
+    came: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(copies, "erase", lambda drive, tenant_id: came.append(jobs.running(tenant_id=tenant_id).job_id))
+        assert not erase_tenant(jobs.store, artifacts, "gone", dry_run=False).done
+    assert jobs.client.limits("gone") == TenantLimits(max_concurrent=1)
+    assert jobs.submit(tenant_id="gone").reason == "fair_share", "its only slot is taken"
+    assert differences(jobs.store) == []
+    assert not erase_tenant(jobs.store, artifacts, "gone", dry_run=False).done
+    run = jobs.client.get(came[0])
+    jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    assert erase_tenant(jobs.store, artifacts, "gone", dry_run=False).done
+    assert differences(jobs.store) == []
+
+
+def test_a_record_that_lost_its_order_and_an_entry_without_a_record_are_erased_with_their_tenant(jobs: Cell, tmp_path: Path) -> None:
+    artifacts = ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k")
+    client, keys = jobs.store.client, jobs.store.keys
+    ended = jobs.submit(tenant_id="gone")
+    jobs.client.cancel(ended.job_id)
+    client.hdel(keys("job", ended.job_id), "order")
+    client.zadd(keys("tenant_status", "gone", "completed"), {"job_1_00000000": 1})
+    assert erase_tenant(jobs.store, artifacts, "gone", dry_run=False).done
+    assert not client.exists(keys("job", ended.job_id))
+    assert [key for key in client.keys("*") if "gone" in key] == []
 
 
 def test_erasing_a_tenant_leaves_nothing_of_it_and_everything_of_the_others(jobs: Cell, tmp_path: Path) -> None:

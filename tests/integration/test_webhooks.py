@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
@@ -127,6 +127,23 @@ def test_a_tenant_with_too_many_waiting_is_refused_new_jobs_and_others_are_not(h
     with pytest.raises(WebhooksFull):
         hooks.cell.submit(tenant_id="acme")
     hooks.cell.submit(tenant_id="other")
+
+
+def test_a_tenant_with_too_many_waiting_gets_no_tests_of_its_endpoints_either(hooks: Hooks) -> None:
+    """Each would be one more that waits. One that is sent again, because its answer was lost, is there."""
+    client, keys = hooks.cell.store.client, hooks.cell.store.keys
+    (greedy, _), (quiet, _) = (hooks.endpoints.create(tenant, "http://127.0.0.1:9/x") for tenant in ("greedy", "quiet"))
+
+    def sends() -> Any:
+        return hooks.cell.store.run("webhooks_test", id=greedy.endpoint_id, nonce="n", share=-1)
+
+    first = sends()
+    client.zadd(keys("deliveries_in", "greedy", "pending"), {f"msg_{n}": n for n in range(99_999)})
+    assert sends() == first
+    with pytest.raises(WebhooksFull):
+        hooks.endpoints.test(greedy.endpoint_id)
+    hooks.endpoints.test(quiet.endpoint_id)
+    assert len(hooks.ledger.of_subject(greedy.endpoint_id)) == 1
 
 
 # -- sending
@@ -420,6 +437,25 @@ def test_a_host_is_slow_after_three_slow_answers_in_a_row_until_a_quick_one(hook
     assert seen == [False, False, False, True, False]
 
 
+def test_of_a_tenant_with_slow_hosts_without_number_the_newest_thousand_are_remembered(hooks: Hooks) -> None:
+    """Each job may name a host of its own, and rows that have ended go with their time."""
+    client, keys = hooks.cell.store.client, hooks.cell.store.keys
+    before = {f"h{n}.example": n for n in range(999)}
+    client.zadd(keys("webhook_slow", "greedy"), before)
+    client.hset(keys("webhook_health"), mapping={f"greedy {host}": 1 for host in before})
+    # Of hosts that were quick again a process of the version before takes away the count alone.
+    client.zadd(keys("webhook_slow", "greedy"), {f"former{n}.example": -n for n in range(5)})
+    hooks.end(tenant_id="quiet", webhook={"url": "http://127.0.0.1:9/own"})
+    for n in range(3):
+        hooks.end(tenant_id="greedy", webhook={"url": f"http://new{n}.example/own"})
+    for taken in hooks.ledger.take(100, 0, []):
+        hooks.ledger.settle(taken.lease, "dead", {}, error="timeout", delay=0, slow=True)
+    slow = {host for tenant, host in map(str.split, client.hkeys(keys("webhook_health"))) if tenant == "greedy"}
+    assert slow == {f"h{n}.example" for n in range(2, 999)} | {f"new{n}.example" for n in range(3)}
+    assert slow == set(client.zrange(keys("webhook_slow", "greedy"), 0, -1))
+    assert client.hget(keys("webhook_health"), "quiet 127.0.0.1:9") == "1"
+
+
 def test_a_hanging_receiver_delays_nobody_else(hooks: Hooks) -> None:
     with Receiver(lambda hit: "hang") as dead, Receiver() as good:
         for _ in range(30):
@@ -578,6 +614,18 @@ def test_erasing_a_tenant_takes_its_webhooks_too(hooks: Hooks, tmp_path: Path) -
     assert [member for member in members if "gone" in member] == []
     assert len(hooks.ledger.list("kept", None, None, 100).items) == 6
     assert differences(hooks.cell.store) == []
+
+
+def test_erasing_a_tenant_forgets_slow_hosts_whose_deliveries_have_gone_before(hooks: Hooks) -> None:
+    client, keys = hooks.cell.store.client, hooks.cell.store.keys
+    for tenant in ("gone", "kept"):
+        hooks.end(tenant_id=tenant, webhook={"url": "http://127.0.0.1:9/own"})
+        (taken,) = hooks.ledger.take(1, 0, [])
+        hooks.ledger.settle(taken.lease, "dead", {}, error="timeout", delay=0, slow=True)
+    client.zadd(keys("deliveries_ended"), dict.fromkeys(hooks.cell.store.members("deliveries_ended"), 1))
+    assert hooks.ledger.purge() == 2
+    assert erase_tenant(hooks.cell.store, NO_ARTIFACTS, "gone", dry_run=False).done
+    assert client.hkeys(keys("webhook_health")) == ["kept 127.0.0.1:9"]
 
 
 def test_two_senders_at_once_send_each_message_once(hooks: Hooks) -> None:

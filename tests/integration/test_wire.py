@@ -14,6 +14,7 @@ from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.backoff import NoBackoff
 from redis.connection import Connection
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.store import scripts
@@ -193,6 +194,30 @@ def test_a_server_that_was_restarted_is_found_again(tmp_path: Path) -> None:
             assert wire.call("GET", "k") == "v"
     finally:
         own.stop()
+
+
+def test_behind_sentinel_the_master_that_became_a_replica_is_left_for_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may keep its connections: a sentinel closes them, an operator's REPLICAOF does not."""
+    servers = [Server(tmp_path / name).start() for name in ("old", "new")]
+    masters = [("127.0.0.1", one.port) for one in servers]
+    monkeypatch.setattr(Sentinel, "discover_master", lambda sentinel, name: masters[0])
+    try:
+        with connect("sentinel://127.0.0.1:1/0?master_name=pipeline") as client:
+            wire, both = Wire(client), stored(client)
+            wire.call("SET", "k", "before")
+            asks: tuple[Callable[[], Any], ...] = (lambda: wire.call("SET", "k", "v"), lambda: wire.run(both, ["k"], ("a",)))
+            for ask in asks:
+                with servers[0].client() as old:
+                    old.execute_command("REPLICAOF", *masters[-1])
+                masters.reverse()
+                servers.reverse()
+                with servers[0].client() as new:
+                    new.execute_command("REPLICAOF", "NO", "ONE")
+                ask()
+                assert wire._own.connection.port == servers[0].port
+    finally:
+        for one in servers:
+            one.stop()
 
 
 def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_the_timeout(tmp_path: Path) -> None:

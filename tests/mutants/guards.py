@@ -1153,8 +1153,9 @@ GUARDS = (
     _lua("upload_create", "an upload is charged", "480 + bytes_of(#metadata)", "1", MEMORY),
     _lua("upload_advance", "a part is charged", "  if parts[1] then charge_upload(", "  if false then charge_upload(", MEMORY),
     _lua("lib/uploads", "an upload gives its charge back", "  owe(known[1], -(known[4] or 0))\n", "", MEMORY),
-    _lua("upload_create", "who is above its share begins no upload", "if share >= 0 and", "if false and", MEMORY),
-    _lua("upload_lock_at_offset", "who is above its share goes on with none", "if share >= 0 and", "if false and", MEMORY),
+    _lua("upload_create", "who is above its share begins no upload", "if over_share(", "if false and over_share(", MEMORY),
+    _lua("upload_lock_at_offset", "who is above its share goes on with none", "if over_share(", "if false and over_share(", MEMORY),
+    _lua("webhooks_test", "who is above its share tests no endpoint", "if over_share(", "if false and over_share(", MEMORY),
     _lua("lib/outbox", "messages are charged", "  if owed > 0 then owe(event.tenant, owed) end\n", "", MEMORY),
     _lua("lib/outbox", "messages give their charge back", "  owe(row.tenant_id, -given_back)\n", "", MEMORY),
     _lua("lib/outbox", "a reference gives the rest of the charge back", "  owe(row.tenant_id, 300 - (bytes or 0))\n", "", WEBHOOKS),
@@ -1798,8 +1799,8 @@ GUARDS = (
     _lua(
         "finish", "by a worker that is there", " or tonumber(redis.call('ZSCORE', K.workers(), worker) or '0') <= NOW then", " then", PLACES
     ),
-    _py("store/store", "who is forgotten waits for nothing", '                self.client.srem(keys("waiting"), tenant_id)\n', "", PLACES),
-    _py("store/store", "nor for a full pipeline", "                self._forget_blocked(keys, tenant_id)\n", "", PLACES),
+    _lua("forget_tenant", "who is forgotten waits for nothing", "  redis.call('SREM', K.waiting(), tenant)\n", "", PLACES),
+    _py("store/store", "nor for a full pipeline", "            self._forget_blocked(keys, tenant_id)\n", "            pass\n", PLACES),
     _lua("lib/fair", "a refund is no credit", "  if job.ran_until then\n    --", "  if false then\n    --", DEAD),
     _lua(
         "lib/worker_lost",
@@ -1842,6 +1843,13 @@ GUARDS = (
     _lua("lib/dispatch", "what came before leaves some work", "spent.commands = math.min(spent.commands, WORK_MOST / 2)", "", MEET),
     _lua("lib/queue", "hints of cancelled jobs are taken back", "    take_back(id, job)\n    slot_freed", "    slot_freed", FAIR),
     _lua("submit", "a job that may start is dispatched at once", "read_once.entered and admit() or ''", "''", STORE),
+    _py(
+        "store/wire",
+        "a master that became a replica is left",
+        "if isinstance(reply, redis.exceptions.ReadOnlyError) and",
+        "if False and",
+        "tests/integration/test_wire.py",
+    ),
     _py("store/scripts", "a function keeps nothing from one call to the next", 'value != "{}" and ', "", "tests/integration/test_wire.py"),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
@@ -1961,6 +1969,13 @@ GUARDS = (
     _no_oom_flag("rescue"),
     _no_oom_flag("purge"),
     _no_oom_flag("delete"),
+    _lua(
+        "forget_tenant",
+        "what came while its tenant was erased keeps its charge",
+        "if has_jobs(K.tenant_status(tenant, status)) then",
+        "if false then",
+        "tests/integration/test_tenants_life.py",
+    ),
     # -- webhooks
     _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to, number)\n", "", WEBHOOKS),
     _lua("lib/outbox", "a copy of the record", "redis.call('COPY', key, snapshot)", "", WEBHOOKS),
@@ -1968,6 +1983,9 @@ GUARDS = (
         "lib/outbox", "a disabled endpoint is told nothing", "if endpoint[1] and endpoint[3] == '1' then", "if endpoint[1] then", WEBHOOKS
     ),
     _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),
+    _lua("webhooks_test", "a test is one more that waits", "if webhooks_full(tenant) then", "if false then", WEBHOOKS),
+    _lua("lib/outbox", "slow hosts of a tenant have a maximum", "0, -SLOW_HOSTS_MOST - 1)", "0, -1000000)", WEBHOOKS),
+    _lua("webhooks_erase", "an erased tenant's slow hosts go with it", "do forget_slow(tenant, host) end", "do end", WEBHOOKS),
     _lua("webhooks_claim", "a dead sender's deliveries come again", "    await_turn(id, tenant, host, NOW)\n", "", WEBHOOKS),
     _lua(
         "webhooks_claim",

@@ -73,6 +73,7 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
         "drop_kept",
         "drop_reused",
         "finish",
+        "forget_tenant",
         "history_moved",
         "history_page",
         "keep_outputs",

@@ -18,3 +18,8 @@ local function owe(tenant, bytes, id)
   if redis.call('HINCRBY', K.usage(tenant), 'store_bytes', int(bytes)) < 0 then redis.call('HSET', K.usage(tenant), 'store_bytes', 0) end
   return id and redis.call('HINCRBY', K.job(id), 'store_bytes', int(bytes))
 end
+
+-- Whether a tenant holds more of the server's memory than it may at this moment (guard.py; share: bytes, negative: any number).
+local function over_share(tenant, share)
+  return share >= 0 and tonumber(redis.call('HGET', K.usage(tenant), 'store_bytes') or '0') > share
+end

@@ -93,6 +93,20 @@ local function drop_delivery(id, row)
   owe(row.tenant_id, -given_back)
 end
 
+-- Slow answers of hosts. A tenant's jobs may name hosts without number: of more than so many the one that was slow longest ago is forgotten.
+local SLOW_HOSTS_MOST = 1000
+
+local function forget_slow(tenant, host)
+  redis.call('HDEL', K.webhook_health(), tenant .. ' ' .. host)
+  redis.call('ZREM', K.webhook_slow(tenant), host)
+end
+
+local function note_slow(tenant, host)
+  redis.call('HINCRBY', K.webhook_health(), tenant .. ' ' .. host, 1)
+  redis.call('ZADD', K.webhook_slow(tenant), int(NOW), host)
+  for _, oldest in ipairs(redis.call('ZRANGE', K.webhook_slow(tenant), 0, -SLOW_HOSTS_MOST - 1)) do forget_slow(tenant, oldest) end
+end
+
 local function wants(events, kind)
   if #events == 0 then return true end
   for _, event in ipairs(events) do

@@ -11,7 +11,7 @@
 local known = redis.call('HMGET', K.upload(id), 'created_at', 'expires_at')
 if known[1] then return {'ok', known[1], known[2]} end
 if redis.call('ZCARD', K.tenant_uploads(tenant)) >= most then return {'many'} end
-if share >= 0 and tonumber(redis.call('HGET', K.usage(tenant), 'store_bytes') or '0') > share then return {'memory'} end
+if over_share(tenant, share) then return {'memory'} end
 local bytes = max_storage_of(tenant)
 if bytes and (length > bytes or keeps_more(tenant, bytes - length)) then return {'storage'} end
 local expires = int(NOW + ttl_ms)

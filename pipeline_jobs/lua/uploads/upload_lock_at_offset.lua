@@ -15,6 +15,6 @@ local left = tonumber(known[3] or '0') - NOW
 -- A lock that is longer than a lock may be was given before the clock was set back.
 if left > 0 and left <= lock_ms and known[2] ~= token then return {'locked', int(left)} end
 if known[1] ~= offset then return {'offset', known[1]} end
-if share >= 0 and tonumber(redis.call('HGET', K.usage(known[4]), 'store_bytes') or '0') > share then return {'memory'} end
+if over_share(known[4], share) then return {'memory'} end
 redis.call('HSET', K.upload(id), 'token', token, 'lock_until', int(NOW + lock_ms))
 return {'ok', redis.call('LLEN', K.upload_parts(id))}

@@ -12,6 +12,7 @@ for _, id in ipairs(ids) do
   local row = load_delivery(id)
   if row then
     drop_delivery(id, row)
+    -- Noted by a process of the version before, which keeps no list of them.
     redis.call('HDEL', K.webhook_health(), tenant .. ' ' .. row.host)
     redis.call('ZREM', K.webhook_wake(), tenant .. ' ' .. row.host)
   else
@@ -19,6 +20,8 @@ for _, id in ipairs(ids) do
   end
 end
 if #ids < limit then
+  for _, host in ipairs(redis.call('ZRANGE', K.webhook_slow(tenant), 0, -1)) do forget_slow(tenant, host) end
+  redis.call('DEL', K.webhook_slow(tenant))
   redis.call('DEL', K.webhook_lanes(tenant))
   redis.call('ZREM', K.webhook_ring(), tenant)
 end

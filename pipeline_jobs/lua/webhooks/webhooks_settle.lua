@@ -15,11 +15,7 @@ redis.call('HDEL', K.delivery(id), 'lease')
 redis.call('HINCRBY', K.delivery(id), 'tries', 1)
 redis.call('RPUSH', K.delivery_attempts(id), int(NOW) .. ' ' .. attempt)
 redis.call('LTRIM', K.delivery_attempts(id), -50, -1)
-if slow then
-  redis.call('HINCRBY', K.webhook_health(), tenant .. ' ' .. host, 1)
-else
-  redis.call('HDEL', K.webhook_health(), tenant .. ' ' .. host)
-end
+if slow then note_slow(tenant, host) else forget_slow(tenant, host) end
 if outcome == 'retry' then
   redis.call('HSET', K.delivery(id), 'error', error, 'next_try_at', int(NOW + delay))
   await_turn(id, tenant, host, NOW + delay)
