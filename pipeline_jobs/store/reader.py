@@ -137,8 +137,8 @@ class Reader:
             return dict(self.client.info(section))
 
     def memory(self) -> dict[str, str]:
-        """What the server says of its memory, as texts: submits ask ten times a second, and redis-py's reading of each line takes longer than
-        the question."""
+        """What the server says of its memory, as texts: submits ask ten times a second, and redis-py takes longer to read the lines than
+        the server to write them."""
         with store_errors():
             told: str = self.wire.call("INFO", "memory")
         return dict(line.split(":", 1) for line in told.splitlines() if ":" in line)

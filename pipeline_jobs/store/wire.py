@@ -18,10 +18,8 @@ from functools import cached_property
 from typing import Any
 
 import redis
-from hiredis import pack_command
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.commands.core import Script
-from redis.connection import HiredisRespSerializer
 
 from pipeline_jobs.store.scripts import Function
 
@@ -174,20 +172,19 @@ class Wire:
 
 
 def _send(connection: Any, command: tuple[Any, ...]) -> None:
-    """As redis-py's `send_command`, whose five functions are left out where they have nothing to do: behind each wait for the server the
+    """As redis-py's `send_command`, whose functions are left out where they have nothing to do: behind each wait for the server the
     processor's caches are cold, and a function costs twice what it does in a loop.
 
     :raises redis.RedisError: as that does.
     """
     sock = connection._sock
-    looked_at = sock is not None and time.monotonic() <= connection.next_health_check
-    if not looked_at or type(connection._command_packer) is not HiredisRespSerializer:
+    if sock is None or time.monotonic() > connection.next_health_check:
         connection.send_command(*command)
         return
+    packed = connection._command_packer.pack(*command)
     try:
-        sock.sendall(pack_command(command))
-    except TypeError as error:
-        raise redis.DataError(*error.args) from error
+        for piece in packed:
+            sock.sendall(piece)
     except OSError as error:
         connection.disconnect()
         raise redis.ConnectionError(f"Error while writing to the server: {error.args}") from error

@@ -127,19 +127,6 @@ local function fill_lanes(tenant, workspace, lanes)
   use_pool('')
 end
 
--- How many of a day's jobs the figure of all days has: it only says which tenants are the largest, so beyond the first ones it is written by
--- sixteens. Whoever has a job is among the tenants from that one on.
-local function noted(jobs) return jobs <= 16 and jobs or jobs - jobs % 16 end
-
--- Counts new jobs of a tenant, in the figures of its day and of all its days.
-local function count_created(tenant, n)
-  local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))
-  local jobs = redis.call('HINCRBY', day, 'created', n)
-  if jobs == n then redis.call('EXPIRE', day, 34560000) end
-  local more = noted(jobs) - noted(jobs - n)
-  if more > 0 then redis.call('ZINCRBY', K.tenants(), more, tenant) end
-end
-
 -- Writes records, indexes and counters, and puts the jobs where they wait. charge: what the tenant owes for the call besides, or nil. The
 -- calling script ends with the admission. Most indexes get the same members, so one list is made for all of them: that is what makes a
 -- batch cheap. The last job comes first: the server looks for a place from the lowest score on.
@@ -217,5 +204,12 @@ local function accept(asked, charge)
   end
   owe(tenant, owed)
   count_by(n, 'created', series_of(tenant, workspace))
-  count_created(tenant, n)
+  local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))
+  local jobs = redis.call('HINCRBY', day, 'created', n)
+  if jobs == n then redis.call('EXPIRE', day, 34560000) end
+  -- The figure of all days only says which tenants are the largest: beyond a day's first jobs it is written by sixteens. Whoever has a job
+  -- is among the tenants from that one on.
+  local before = jobs - n
+  local more = (jobs <= 16 and jobs or jobs - jobs % 16) - (before <= 16 and before or before - before % 16)
+  if more > 0 then redis.call('ZINCRBY', K.tenants(), more, tenant) end
 end
