@@ -1110,7 +1110,7 @@ GUARDS = (
     # -- in
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
-    _lua("submit", "a short reply leaves out no deadline", "not (deadline or read_once.entered)", "not read_once.entered", STORE),
+    _lua("submit", "a short reply leaves out no deadline", "and deadline_at == '' and", "and", STORE),
     _lua(
         "lib/accept",
         "the figure of all days goes on",

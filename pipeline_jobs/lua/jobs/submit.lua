@@ -10,13 +10,17 @@
 --@reply 'taken'
 --@refuses
 -- 'waits': an 'ok' of a job that waits for its turn and has no deadline: most are such, and each part of a reply costs as much as a read.
--- 'taken': another job has the id. `rates`: the rates that were checked (see lib/rates). Sent again: the same 'ok', one job.
+-- 'taken': another job has the id. `rates`: the rates that were checked (see lib/rates). Sent again: the same, one job.
+local function told(created_at, order, reason, fence, deadline_at, rates, hints)
+  if reason == 'fair_share' and fence == '0' and deadline_at == '' and #hints == 0 then return {'waits', created_at, order, rates} end
+  return {'ok', created_at, order, reason, fence, deadline_at, rates, hints}
+end
 if redis.call('HEXISTS', K.job(id), 'created_at') == 1 then
   local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
   if known[1] ~= nonce then return {'taken'} end
   -- Gives WAITAOF something to wait for: it covers the writes of its own connection, and a repetition comes on a new one.
   redis.call('HSET', K.job(id), 'nonce', nonce)
-  return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', '', admit()}
+  return told(known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', '', admit())
 end
 -- With room for what most jobs have and what accept fills in: a table grows in steps, and each step costs as much as the rest.
 local job = {
@@ -32,6 +36,5 @@ local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerpri
 if refused then return refused end
 local rates = take_tokens(1)
 accept(asked, idempotency ~= '' and remember_key(tenant, idempotency, fingerprint, id))
-if job.reason == 'fair_share' and not (deadline or read_once.entered) then return {'waits', job.created_at, job.order, rates} end
 local hints, sent = read_once.entered and admit() or '', read_once.fences[id]
-return {'ok', job.created_at, job.order, sent and 'dispatched' or job.reason, sent or '0', job.deadline_at or '', rates, hints}
+return told(job.created_at, job.order, sent and 'dispatched' or job.reason, sent or '0', job.deadline_at or '', rates, hints)
