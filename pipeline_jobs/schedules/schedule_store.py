@@ -11,7 +11,7 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.schedules.schedule import Outcome, Schedule
 from pipeline_jobs.store.idempotency import Idempotency
 from pipeline_jobs.store.pages import Page, page
-from pipeline_jobs.store.rates import Rate, Sender
+from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.store.store import Store
 
 
@@ -30,8 +30,8 @@ class Fired:
     became: str
     reason: str = ""
     job: Job | None = None
-    #: By hand only: submit rates that it was held against.
-    rates: tuple[Rate, ...] = ()
+    #: By hand only: submit rates that it was held against, as the script tells them.
+    told_rates: str = ""
     #: By hand only: what `store.refusal` makes an error of.
     refusal: Any = None
 
@@ -135,7 +135,7 @@ class ScheduleStore:
         match reply.became:
             case "fired" if job is not None:
                 made = job.evolve(created_at=int(reply.created_at), order=int(reply.order))
-                return Fired("fired", job=made, rates=Rate.read(reply.rates))
+                return Fired("fired", job=made, told_rates=reply.rates)
             case "skipped":
                 return Fired("skipped", reason=reply.reason)
             case "waits" | "stale" | "gone" | "taken" as became:

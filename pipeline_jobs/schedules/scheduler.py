@@ -195,7 +195,7 @@ class Scheduler:
             fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=once, sender=sender)
             if fired.job is not None:
                 self._noted(actor, "run", schedule, job_id=fired.job.job_id)
-                return Accepted(fired.job, fired.rates)
+                return Accepted(fired.job, fired.told_rates)
             if fired.became == "refused" and fired.refusal.became == "same":
                 return self.client.store.made_before(fired.refusal.id)
             if fired.became == "refused":

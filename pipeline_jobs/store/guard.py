@@ -77,7 +77,7 @@ class StoreGuard:
                 disk_first = trusted or writes_before_it_answers(self.store)
                 self._must_wait = self.settings.store_replicas > 0 or not disk_first
                 self._safety_at = now
-            memory = self.store.info("memory")
+            memory = self.store.memory()
             share = share_of_memory(memory, self.settings.memory_watermark)
             self._full, self.store.share = share == 0, -1 if share is None else share
             self._memory_at = now

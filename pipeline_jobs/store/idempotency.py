@@ -38,10 +38,15 @@ class Accepted:
     """A job that a request made."""
 
     job: Job
-    #: Submit rates that it was held against.
-    rates: tuple[Rate, ...] = ()
+    #: Submit rates that it was held against, as the script tells them.
+    told_rates: str = ""
     #: Its Idempotency-Key had made the job before; the record is as it is by now.
     replayed: bool = False
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        """The same, read when somebody asks."""
+        return Rate.read(self.told_rates)
 
 
 def idempotency(key: str | None, sender: Sender | None, *forms: str | None, what: str = "") -> Idempotency | None:
@@ -54,7 +59,7 @@ def idempotency(key: str | None, sender: Sender | None, *forms: str | None, what
         return None
     scope = sender.scope if sender else ""
     # Hashed: a client's key may hold anything, a key of the store may not.
-    return digest(f"{what}\n{scope}\n{key}" if what else f"{scope}\n{key}"), " ".join(digest(form) for form in forms if form is not None)
+    return digest(f"{what}\n{scope}\n{key}" if what else f"{scope}\n{key}"), " ".join([digest(form) for form in forms if form is not None])
 
 
 def forms_of_job(new: NewJob) -> tuple[str | None, str]:

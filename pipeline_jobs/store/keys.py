@@ -170,7 +170,7 @@ KEYS: dict[str, Key] = {
     "named": Key("named", "set", "Tenants (`X`) and workspaces (`X|Y`) that have metrics by name. Written at their first event."),
     "named_count": Key("named_count", "hash", "How many tenants (field ``) and workspaces of each (field its name) those are."),
     "ranks": Key("ranks", "zset int->tenant", "Order in which tenants keep series of their own. Written by rank_tenants. Never goes."),
-    "tenants": Key("tenants", "zset jobs->tenant", "Tenants that ever had a job, and how many. Written by accept, left by erase."),
+    "tenants": Key("tenants", "zset jobs->tenant", "Tenants that had a job, and about how many. Written by accept, left by erase."),
     "usage": Key(
         "usage:{}",
         "hash",

@@ -19,14 +19,14 @@ from pipeline_jobs.exceptions import JobGone, UnknownJob
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.pipelines import ANY, NO_CLASS, WorkerClass
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.states import JobStatus
+from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these three
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import ms
 from pipeline_jobs.store.idempotency import Accepted, Idempotency
 from pipeline_jobs.store.job_changes import JobChanges
 from pipeline_jobs.store.keys import Keys
-from pipeline_jobs.store.rates import Rate, Sender
+from pipeline_jobs.store.rates import Sender
 from pipeline_jobs.store.readable import known
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal
@@ -114,13 +114,14 @@ class Store(JobChanges):
         )
         if reply.became == "same":
             return self.made_before(reply.id)
+        if reply.became == "waits":
+            return Accepted(job.evolve(created_at=int(reply.created_at), order=int(reply.order), reason=Reason.FAIR_SHARE), reply.rates)
         if reply.became != "ok":
             raise refusal(reply)
-        rates = Rate.read(reply.rates)
         if job.depends_on:
             # One of them may have ended badly before; a crash right here is made up for by the next beat of a worker.
             self.settle()
-            return Accepted(self.get(job.job_id), rates)
+            return Accepted(self.get(job.job_id), reply.rates)
         made = job.evolve(
             created_at=int(reply.created_at),
             order=int(reply.order),
@@ -128,7 +129,7 @@ class Store(JobChanges):
             fence=int(reply.fence),
             deadline_at=int(reply.deadline_at) if reply.deadline_at else None,
         )
-        return Accepted(made, rates)
+        return Accepted(made, reply.rates)
 
     def made_before(self, job_id: str) -> Accepted:
         """The job that an Idempotency-Key made before, as it is by now. :raises JobGone:"""

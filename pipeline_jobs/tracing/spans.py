@@ -177,7 +177,7 @@ _NO_ROOT = nullcontext()
 
 def root(name: str) -> AbstractContextManager[Span | None]:
     """Where nothing traced led to the block, a trace begins with it."""
-    return _NO_ROOT if correlation.current().traceparent is not None or not on() else span(name, "producer")
+    return _NO_ROOT if not on() or correlation.current().traceparent is not None else span(name, "producer")
 
 
 def stop(seconds: float) -> None:

@@ -44,6 +44,8 @@ class Command:
     last: bool = False
     #: The start does not fail without it.
     optional: bool = False
+    #: What it has in its environment besides the others'; theirs goes before.
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -109,7 +111,7 @@ class Supervisor:
             popen = subprocess.Popen(
                 command.argv,
                 cwd=self.cwd,
-                env=dict(self.env),
+                env={**command.environment, **self.env},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.operation import overview
 
 from .conftest import Cell
@@ -21,6 +23,22 @@ def test_counts_are_of_all_or_of_a_tenant(jobs: Cell) -> None:
     assert overview.now(store, settings, "nobody") == overview.Now(0, 0, 2, None)
     assert overview.tenants(store, 10) == ["acme", "globex"]
     assert overview.tenants(store, 1) == ["acme"]
+
+
+def test_the_largest_tenants_are_told_by_sixteens_of_a_day(jobs: Cell) -> None:
+    def figure() -> dict[str, int]:
+        return jobs.store.top(9, "tenants")
+
+    for n in range(1, 20):
+        jobs.submit(tenant_id="acme")
+        assert figure() == {"acme": min(n, 16)}
+    Batches(jobs.client).create(NewBatch((NewJob(pipeline="sleep", tenant_id="acme"),) * 30, tenant_id="acme"))
+    assert figure() == {"acme": 48}
+    # An erased tenant that comes again is there with its first job.
+    jobs.store.forget_tenant("acme")
+    assert figure() == {}
+    jobs.submit(tenant_id="acme")
+    assert figure() == {"acme": 1}
 
 
 def test_slots_are_within_the_cap_and_none_without_a_worker(jobs: Cell) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 
 import pytest
 
@@ -21,6 +22,15 @@ def test_a_submitted_job_waits_in_the_store_while_no_worker_has_a_slot(jobs: Cel
     job = jobs.submit(tenant_id="acme")
     assert jobs.client.get(job.job_id) == job
     assert (job.status, job.reason, jobs.hints()) == (JobStatus.QUEUED, "fair_share", [])
+
+
+def test_what_a_submit_gives_is_what_is_stored_however_much_the_reply_says(jobs: Cell) -> None:
+    later = int(time.time() * 1000) + 60_000
+    first = jobs.submit(tenant_id="acme")
+    times = ({"deadline_seconds": 60}, {"start_within_seconds": 60}, {"run_at": later})
+    for more in ({}, {"priority": 3}, *times, {"depends_on": (first.job_id,)}):
+        job = jobs.submit(tenant_id="acme", **more)
+        assert jobs.client.get(job.job_id) == job, more
 
 
 def test_a_free_slot_takes_the_job_at_once_and_the_hint_carries_its_fence(jobs: Cell) -> None:

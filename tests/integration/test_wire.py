@@ -12,7 +12,7 @@ import pytest
 import redis
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.backoff import NoBackoff
-from redis.connection import Connection
+from redis.connection import Connection, HiredisRespSerializer
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -21,7 +21,7 @@ from pipeline_jobs.store import scripts
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.scripts import compose, compose_function
 from pipeline_jobs.store.store import connect
-from pipeline_jobs.store.wire import Stored, Wire, _reply
+from pipeline_jobs.store.wire import Stored, Wire, _reply, _send
 from tests.cases import each
 from tests.commands import commands, commands_of
 from tests.integration.conftest import Cell
@@ -125,6 +125,33 @@ def test_an_error_of_the_server_is_raised_and_the_connection_goes_on(server: Ser
         with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
             wire.call("GET", "wire-list")
         assert wire.call("LRANGE", "wire-list", 0, -1) == ["x"]
+
+
+def test_what_cannot_be_sent_is_refused_and_the_next_command_is_not_its(server: Server) -> None:
+    with connect(server.url) as client:
+        wire = Wire(client)
+        wire.call("PING")
+        with pytest.raises(redis.exceptions.DataError):
+            wire.call("ECHO", None)
+        with pytest.raises(UnicodeEncodeError):
+            wire.call("ECHO", "\ud800")
+        assert wire.call("ECHO", "mine") == "mine"
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "broken pipe"), BlockingIOError(11, "later"), KeyboardInterrupt()])
+def test_a_connection_that_broke_as_a_command_was_sent_ends(error: BaseException) -> None:
+    ended: list[int] = []
+
+    def sendall(_: bytes) -> None:
+        raise error
+
+    connection = SimpleNamespace(
+        _sock=SimpleNamespace(sendall=sendall), _command_packer=HiredisRespSerializer(), next_health_check=float("inf"),
+        disconnect=lambda: ended.append(1),
+    )  # fmt: skip
+    with pytest.raises(redis.ConnectionError if isinstance(error, OSError) else type(error)):
+        _send(connection, ("PING",))
+    assert ended == [1]
 
 
 def test_a_call_that_was_broken_off_leaves_its_reply_to_nobody(server: Server) -> None:

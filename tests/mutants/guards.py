@@ -1110,6 +1110,21 @@ GUARDS = (
     # -- in
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
+    _lua("submit", "a short reply leaves out no deadline", "and deadline_at == '' and", "and", STORE),
+    _lua(
+        "lib/accept",
+        "the figure of all days goes on",
+        "(jobs <= 16 and jobs or jobs - jobs % 16)",
+        "math.min(jobs, 16)",
+        "tests/integration/test_overview.py",
+    ),
+    _py(
+        "store/wire",
+        "a connection that broke as a command was sent ends",
+        "    except BaseException:\n        connection.disconnect()\n        raise\n\n\ndef _reply",
+        "    except ZeroDivisionError:\n        raise\n\n\ndef _reply",
+        "tests/integration/test_wire.py",
+    ),
     _lua("lib/submit_limits", "the tenant's cap", "- (limits.max_queued or QUEUE_MOST)", "- 1e9", BACKPRESSURE),
     _lua("lib/submit_limits", "the cap of all", "+ n - QUEUE_MOST_OF_ALL", "+ n - 1e9", BACKPRESSURE),
     _py("store/guard", "refuses when the memory is full", "if self._full:", "if False:", BACKPRESSURE),

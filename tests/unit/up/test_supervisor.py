@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,6 +35,17 @@ def test_output_goes_to_a_log_of_its_own_that_begins_anew(supervisor: Supervisor
     child.popen.wait()
     assert sorted(child.log.read_text().split()) == ["err", "out"]
     assert child.log == supervisor.log_dir / "a.log"
+
+
+def test_a_command_has_an_environment_of_its_own_where_the_users_says_nothing_else(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path / "logs", tmp_path, {**os.environ, "SAID": "by the user"})
+    show = "import os; print(os.environ['OWN'], os.environ['SAID'], sep=', ')"
+    try:
+        child = supervisor.start(replace(program("a", show), environment={"OWN": "own", "SAID": "by the command"}))
+        child.popen.wait()
+    finally:
+        supervisor.stop()
+    assert child.log.read_text() == "own, by the user\n"
 
 
 def test_a_death_is_told_with_the_end_of_its_log(supervisor: Supervisor) -> None:
