@@ -25,7 +25,7 @@ local function worked_enough() return spent.commands >= WORK_MOST end
 -- known; `before`: see classes; `buckets`: see rates; `entered`: the script made a tenant eligible; `fences`: of what it dispatched; `sent`: how
 -- many those are; `last`, `turn`: the pools that had the last slot under a limit of all pools, before the script and in it; `whose`: the one
 -- that had the last slot of the tenant that has a slot less now; `failed_parts`, `retired`: see parts; `taken`: a job has started in the process
--- that asks.
+-- that asks; `all_named`: there is no room for one more tenant's series.
 local read_once = {series = {}, told = {}, left = {}, freed = {}, eased = {}, limits = {}, pipes = {}, buckets = {}, fences = {}, failed_parts = {}}
 
 -- What is known of the pool that the script is in (`POOL`, its part of a key: '' or ':gpu'). `present`, `peak`: see fair; `fleet`, `classes`:
