@@ -34,7 +34,7 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 LIBRARY = (
     "base", "memory", "outputs", "reuse", "uploads", "folders", "outbox", "events", "telling", "logs", "pages", "batches",
     "indexes", "known", "classes", "reserve", "fair", "reasons", "places", "rates", "pace", "dependencies", "hints", "signals", "queue",
-    "starting", "usage", "parts", "ending", "cancel", "requeueing", "history", "apart", "worker_lost", "waking", "dispatch",
+    "usage", "starting", "parts", "ending", "cancel", "requeueing", "history", "apart", "worker_lost", "waking", "dispatch",
     "dependents", "submit_limits", "idempotency", "accept", "schedules", "audit", "once", "clock",
 )  # fmt: skip
 

@@ -236,6 +236,49 @@ def test_a_paused_tenant_starts_nothing_and_goes_on_when_it_is_let(cell: Cell) -
     assert len(cell.hints()) == 1
 
 
+def test_a_tenant_whose_limit_ends_while_it_has_no_jobs_is_not_held_back_any_more(cell: Cell) -> None:
+    cell.store.set_limits("a", {"paused": True})
+    job = cell.submit(tenant_id="a")
+    assert cell.store.client.smembers(cell.store.keys("waiting")) == {"a"}
+    cell.store.cancel(job.job_id)
+    cell.store.set_limits("a", {"paused": None})
+    assert not cell.store.client.exists(cell.store.keys("waiting"))
+    cell.submit(tenant_id="a")
+    assert differences(cell.store) == []
+
+
+def test_the_jobs_of_a_tenant_that_the_release_before_left_among_the_waiting_are_counted_once(cell: Cell) -> None:
+    cell.client.registry.register(replace(SLEEP, name="nap"))
+    cell.store.set_pipeline_cap("sleep", 1)
+    cell.slots(1)
+    flood(cell, 3, tenant_id="a")
+    flood(cell, 4, tenant_id="b", pipeline="nap")
+    cell.store.client.sadd(cell.store.keys("waiting"), "a")
+    reasons = cell.store.run("waiting").reasons
+    counted = dict(zip(reasons[::2], map(int, reasons[1::2]), strict=True))
+    assert (counted["pipeline_concurrency"], counted["fair_share"]) == (2, 4)
+
+
+def test_a_tenant_goes_on_with_its_other_workspace_when_one_has_no_more_jobs(cell: Cell) -> None:
+    for workspace in ("one", "two"):
+        cell.submit(tenant_id="a", workspace_id=workspace)
+    cell.slots(2)
+    assert len(cell.hints()) == 2
+    assert differences(cell.store) == []
+
+
+def test_a_tenant_that_its_own_freed_slot_brings_back_stands_where_its_clock_is(cell: Cell) -> None:
+    cell.store.set_pipeline_cap("sleep", 1)
+    cell.slots(2)
+    first, *_ = flood(cell, 3, tenant_id="a")
+    # Its workspace waits for the pipeline, so it is in no ring when the job ends; and it starts one of two jobs in the same call.
+    cell.slots(1)
+    run = cell.start(first)
+    cell.store.finish(first, run.fence, JobStatus.COMPLETED, result={})
+    (time_,) = cell.store.fields(["time"], "share", "a")
+    assert cell.store.client.zscore(cell.store.keys("ring"), "a") == float(time_ or "nan")
+
+
 def test_a_changed_default_acts_on_all_that_have_no_limit_of_their_own(cell: Cell) -> None:
     cell.store.set_limits("*", {"max_concurrent": 1})
     cell.store.set_limits("own", {"max_concurrent": 2})

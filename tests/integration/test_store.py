@@ -10,7 +10,7 @@ import time
 import pytest
 
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, StoreUnavailable, UnknownJob
-from pipeline_jobs.job import NewJob
+from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
 from pipeline_jobs.worker.backend import celery_state
@@ -304,12 +304,18 @@ def test_no_key_of_a_job_has_an_expiry(jobs: Cell) -> None:
     assert all(jobs.store.client.ttl(key) == -1 for key in jobs.store.client.keys("*") if key not in of_tenant)
 
 
+def midnight_passes(cell: Cell, job: Job) -> None:
+    """As if it had passed since the job was accepted."""
+    client, keys = cell.store.client, cell.store.keys
+    client.hincrby(keys("job", job.job_id), "created_at", -86_400_000)
+    client.delete(*client.keys(keys("usage_day", job.tenant_id, "*")))
+
+
 def test_a_tenants_day_that_a_start_begins_goes_in_the_end_too(jobs: Cell) -> None:
     jobs.slots(1)
     waiting = jobs.submit()
     days = jobs.store.keys("usage_day", "default", "*")
-    # As if midnight had passed between its acceptance and its start.
-    jobs.store.client.delete(*jobs.store.client.keys(days))
+    midnight_passes(jobs, waiting)
     jobs.start(waiting.job_id)
     (day,) = jobs.store.client.keys(days)
     assert jobs.store.client.ttl(day) > 399 * 86_400
@@ -319,7 +325,7 @@ def test_a_tenants_day_that_a_start_begins_goes_in_the_end_too(jobs: Cell) -> No
 def test_a_tenants_day_that_the_end_of_a_run_begins_goes_in_the_end_too(jobs: Cell, goes_on: bool) -> None:
     run = jobs.running()
     days = jobs.store.keys("usage_day", "default", "*")
-    jobs.store.client.delete(*jobs.store.client.keys(days))
+    midnight_passes(jobs, run)
     jobs.store.client.hincrby(jobs.store.keys("job", run.job_id), "started_at", -1000)
     if goes_on:
         jobs.store.advance(run.job_id, run.fence, "gpu", "next", stage="next")

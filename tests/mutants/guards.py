@@ -482,8 +482,13 @@ GUARDS = (
     _lua("lib/requeueing", "a hop teaches how long a segment takes", "why == 'hop' and 'completed'", "nil", BORDERS),
     _lua("lib/ending", "a job ran in all its segments", "used + (job.segments_ms or 0)", "used", BORDERS),
     _lua("lib/reasons", "nobody serves the pool", "POOL == '' and 'no_worker' or 'no_worker_for_pool'", "'no_worker'", POOLS),
-    _lua("lib/usage", "a day begun by an end goes", "if first then redis.call('EXPIRE', day, 34560000) end", "", STORE),
+    _lua("lib/usage", "a day begun by an end goes", "or math.floor(job.created_at / 86400000) ~= day) then", "or false) then", STORE),
     _lua("advance", "a cancel ends it at the border", "if job.cancel_requested or job.deadline_passed then", "if false then", BORDERS),
+    _lua("waiting", "who is noted twice is counted once", "ipairs(not twice and (why", "ipairs((why", FAIR),
+    _lua("lib/fair", "whose limit ended waits no more", "'SADD' or 'SREM', K.waiting()", "'SADD' or 'SISMEMBER', K.waiting()", FAIR),
+    _lua("lib/fair", "who comes for a job is known to be outside no more", "  share.idle = nil\n", "", FAIR),
+    _lua("lib/fair", "a workspace beside it keeps its tenant in the ring", "waiting == 0 and not place[3]", "true", FAIR),
+    _lua("lib/fair", "a lane beside it keeps its workspace", "of, last, not lanes[2] end", "of, last, true end", FAIR),
     _lua("lib/requeueing", "a segment is used time", "    record_usage(job, nil, used)\n", "", EVERY_RUN, BORDERS),
     _lua("park", "it goes on in the pool of the stage behind", "'signal', message, pool)", "'signal', message)", BORDERS),
     _lua("announce", "a worker has slots in its pool", "use_pool(pool ~= '' and ':' .. pool or '')", "", POOLS),
@@ -1028,9 +1033,7 @@ GUARDS = (
         "lib/requeueing", "only the next run is apart", "  if job.apart_ms then redis.call('HDEL', K.job(id), 'apart_ms') end\n", "", APART
     ),
     # -- the next job of a child
-    _lua(
-        "finish", "a worker with more runs than slots", "return tonumber(running or '0') < tonumber(slots or '0') and at", "return at", NEXT
-    ),
+    _lua("finish", "a worker with more runs than slots", " < tonumber(announced(worker) or '0') and at", " and at", NEXT),
     _lua("finish", "a hint of a job's own", "or message or tonumber", "or tonumber", NEXT),
     _lua("finish", "who came by a message of its own takes no other", "next_run ~= '' and not job.celery", "next_run ~= ''", NEXT),
     _lua("finish", "a newer record is for newer workers", "tonumber(of_schema or '1') > schema", "false", NEXT),
@@ -1282,7 +1285,7 @@ GUARDS = (
     _lua("announce", "only if its announcement lapsed", "not redis.call('ZSCORE', K.workers(), other) then", "other ~= worker then", DEAD),
     _lua("announce", "only what is not renewed", "int(NOW + LEASE_MS - ALIVE_MS), 'WITHSCORES')", "'+inf', 'WITHSCORES')", DEAD),
     _lua("announce", "and it may still renew", "'XX', 'LT', int(NOW + ALIVE_MS), id)", "'XX', 'LT', int(NOW), id)", DEAD),
-    _lua("lib/dispatch", "slots of a silent worker are gone", "K.workers(), '-inf', int(NOW))", "K.workers(), '-inf', '-inf')"),
+    _lua("lib/dispatch", "slots of a silent worker are gone", "K.workers(), '-inf', STAMP)", "K.workers(), '-inf', '-inf')"),
     _lua(
         "lib/queue",
         "a lease that ends frees its tenant's slot",
@@ -1754,11 +1757,11 @@ GUARDS = (
     _py("store/idempotency", "a key is its sender's own", "sender.scope if sender else", "'' if sender else", TENANTS),
     _lua("lib/idempotency", "either form of a fingerprint is taken", "' ' .. of .. ' ', 1, true)", "' ' .. of, 1, true) == 1", IDEMPOTENCY),
     _lua("lib/idempotency", "the form of the release before is remembered", "(fingerprint, '^%S*')", "(fingerprint, '%S*$')", IDEMPOTENCY),
-    _lua("lib/starting", "the first start stays", "job.first_started_at or job.started_at or int(NOW)", "int(NOW)", STORE),
+    _lua("lib/starting", "the first start stays", "job.first_started_at or job.started_at or STAMP", "STAMP", STORE),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "the present goes back with a clock that was put right", "and now ~= present() then", "and now > present() then", NEW),
     _lua("lib/fair", "a newcomer gains nothing from another's correction", "here.peak + entry", "now + entry", FAIR),
-    _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or share.time", "newcomer and now or share.time", NEW),
+    _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or time", "newcomer and now or time", NEW),
     _lua("lib/fair", "who was never served is a newcomer still", "newcomer = waits or ", "newcomer = ", NEW),
     _lua("lib/fair", "a newcomer keeps its place", "waits and share.entry > 0 and share.entry or ", "", NEW),
     _lua("lib/fair", "who was dispatched has no place among newcomers", "    share.entry = 0\n", "", NEW),
@@ -3775,7 +3778,7 @@ GUARDS = (
     ),
     _py("jobs/batches", "a batch's jobs are of its request", "*packed.common, *of_request,", "*packed.common,", WAYS),
     # -- history
-    _lua("lib/ending", "an ended job is noted", "    redis.call('ZADD', K.unmoved(job.tenant_id), int(NOW), id)\n", "", HISTORY),
+    _lua("lib/ending", "an ended job is noted", "    redis.call('ZADD', K.unmoved(job.tenant_id), STAMP, id)\n", "", HISTORY),
     _lua("purge", "what is not moved stays", "elseif must_stay(id, job, keep) then", "elseif false then", HISTORY),
     _lua("trim", "what is not moved stays", "if not must_stay(id, job, keep) then", "do", HISTORY),
     _lua(

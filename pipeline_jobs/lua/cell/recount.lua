@@ -43,7 +43,7 @@ end
 
 -- A tenant's slots: `n` of the pool, or `others`.
 local function slots_of_tenant(tenant, n, which)
-  local share = share_of(tenant)
+  local share = which == 'others' and common_of(tenant) or share_of(tenant)
   if share[which] == n then return end
   counters = counters + 1
   share[which] = n

@@ -40,8 +40,11 @@ local function look_at(tenants)
   for _, tenant in ipairs(tenants) do
     if worked_enough() then return end
     spend(2)
+    -- One whose limit is gone may still be noted as waiting, and be in the ring.
+    local twice = here.looked_at[tenant]
+    here.looked_at[tenant] = true
     local why = held_back(tenant)
-    for _, workspace in ipairs((why or some_full or POOL ~= '') and redis.call('ZRANGE', K.workspaces(tenant), 0, -1) or {}) do
+    for _, workspace in ipairs(not twice and (why or some_full or POOL ~= '') and redis.call('ZRANGE', K.workspaces(tenant), 0, -1) or {}) do
       spend(2)
       for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, -1)) do
         local reason = why or why_not(pipeline) or POOL ~= '' and may_start()
@@ -51,7 +54,7 @@ local function look_at(tenants)
   end
 end
 local function look_at_pool()
-  here.counts = {}
+  here.counts, here.looked_at = {}, {}
   held('dispatched', redis.call('ZCARD', K.hints()))
   some_full = false
   for _, field in ipairs(names) do

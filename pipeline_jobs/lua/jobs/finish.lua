@@ -12,7 +12,7 @@
 -- status: the job's status afterwards, or 'fenced' (the run has lost the job). If a cancel was requested or the deadline has passed
 -- before, the job ends so: either the cancel wins or the finish, never both. record: of the next job, or nothing.
 
-local job = load(id)
+local job = load_whole(id)
 -- The next job is of the pool that the worker serves.
 local own_pool = job and pool_of(job) or ''
 
@@ -41,8 +41,8 @@ local function may_run(pipeline, message, of_schema, class)
   local _, at = string.find(pipelines, ';' .. pipeline .. ':', 1, true)
   if not at or message or tonumber(of_schema or '1') > schema then return nil end
   if class ~= '' and class ~= redis.call('HGET', K.class_of(), worker) then return nil end
-  local slots, running = redis.call('HGET', K.slots(), worker), here.runs and here.runs[worker] or redis.call('HGET', K.running(), worker)
-  return tonumber(running or '0') < tonumber(slots or '0') and at
+  local running = here.runs and here.runs[worker] or redis.call('HGET', K.running(), worker)
+  return tonumber(running or '0') < tonumber(announced(worker) or '0') and at
 end
 
 -- The hint of a job that has crashed may lie with a worker that has died, too. A process that asks is there: the first such job that it may

@@ -25,7 +25,7 @@ local function worked_enough() return spent.commands >= WORK_MOST end
 -- known; `before`: see classes; `buckets`: see rates; `entered`: the script made a tenant eligible; `fences`: of what it dispatched; `sent`: how
 -- many those are; `last`, `turn`: the pools that had the last slot under a limit of all pools, before the script and in it; `whose`: the one
 -- that had the last slot of the tenant that has a slot less now; `failed_parts`, `retired`: see parts; `taken`: a job has started in the process
--- that asks.
+-- that asks; `all_named`: there is no room for one more tenant's series.
 local read_once = {series = {}, told = {}, left = {}, freed = {}, eased = {}, limits = {}, pipes = {}, buckets = {}, fences = {}, failed_parts = {}}
 
 -- What is known of the pool that the script is in (`POOL`, its part of a key: '' or ':gpu'). `present`, `peak`: see fair; `fleet`, `classes`:
@@ -78,6 +78,9 @@ end
 -- of the time, and rounds nothing.
 local function int(number) return string.format(number % 1 == 0 and '%d' or '%.0f', number + 0) end
 
+-- NOW as text: an end and a start write it a dozen times.
+local STAMP = int(NOW)
+
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
   'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'artifacts_expire_at', 'ended_fence', 'deadline_at', 'deadline_passed', 'stage',
   'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload', 'run_until', 'class',
@@ -104,7 +107,17 @@ local function fields_of(key)
   return fields
 end
 
--- The same as a flat list, behind what it is to begin with.
+-- `load`, with all the fields there are (`whole`): a job has half of those that `load` asks for, and
+-- each that it lacks costs a look at all of them.
+local function load_whole(id)
+  local job = fields_of(K.job(id))
+  if not job.status then return nil end
+  -- Of a run before. An end has errors of its own, or none.
+  job.whole, job.error = true, nil
+  return job
+end
+
+-- A whole hash as a flat list, behind what it is to begin with.
 local function flat_of(fields, ...)
   local flat = {...}
   for name, value in pairs(fields) do
@@ -127,7 +140,12 @@ local function take_name(name, whose, most)
   local function named_workspaces()
     return redis.call('SCARD', K.named()) - tonumber(redis.call('HGET', K.named_count(), '') or '0')
   end
-  if tonumber(redis.call('HGET', K.named_count(), whose) or '0') >= most or named_workspaces() >= NAMED_OF_ALL then return false end
+  -- That there is no room for a tenant is known for the next one, too.
+  if whose == '' and read_once.all_named then return false end
+  if tonumber(redis.call('HGET', K.named_count(), whose) or '0') >= most or named_workspaces() >= NAMED_OF_ALL then
+    read_once.all_named = whose == '' or read_once.all_named
+    return false
+  end
   redis.call('HINCRBY', K.named_count(), whose, 1)
   redis.call('SADD', K.named(), name)
   return true
@@ -141,8 +159,9 @@ local function series_of(tenant, workspace)
   local found = read_once.series[own]
   if not found then
     found = {tenant, workspace}
-    if tenant ~= CANARY and redis.call('SISMEMBER', K.named(), own) == 0 then
-      if redis.call('SISMEMBER', K.named(), tenant) == 0 and not take_name(tenant, '', NAMED_TENANTS) then
+    local named = tenant ~= CANARY and redis.call('SMISMEMBER', K.named(), own, tenant)
+    if named and named[1] == 0 then
+      if named[2] == 0 and not take_name(tenant, '', NAMED_TENANTS) then
         found = {'_other', '_other'}
       elseif not take_name(own, tenant, NAMED_WORKSPACES) then
         found = {tenant, '_other'}

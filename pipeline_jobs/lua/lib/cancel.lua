@@ -7,12 +7,3 @@ local function ask_to_end(id, job)
     event(id, job, 'cancel_requested', job.message)
   end
 end
-
--- `load`, with all the fields there are (`whole`): a queued job has half of those that `load` asks for, so that costs a third.
-local function load_whole(id)
-  local job = fields_of(K.job(id))
-  if not job.status then return nil end
-  -- Of a run before. An end has errors of its own, or none.
-  job.whole, job.error = true, nil
-  return job
-end

@@ -2,7 +2,7 @@
 
 -- Removes workers whose announcement has ended: their slots are gone, and the leases that they hold use up no live worker's slots.
 local function prune_workers()
-  local gone = redis.call('ZRANGEBYSCORE', K.workers(), '-inf', int(NOW))
+  local gone = redis.call('ZRANGEBYSCORE', K.workers(), '-inf', STAMP)
   for _, worker in ipairs(gone) do
     here.announced = nil
     redis.call('ZREM', K.workers(), worker)
@@ -123,6 +123,7 @@ local function admit(take)
   spent.commands = math.min(spent.commands, WORK_MOST / 2)
   use_pool('')
   local free, names, from = free_slots(), {''}, 0
+  if free <= 0 and other_pools() == '' then return hints end
   for name in string.gmatch(other_pools(), '%S+') do names[#names + 1] = ':' .. name end
   if names[2] then
     -- Behind the pool that had the last such slot; before all, a pool with lost jobs that may go first now.

@@ -19,6 +19,18 @@ local function note_continuation(id, job, to, extra)
   redis.call('ZADD', K.continuations(), int(job.told_by_run and NOW + TELL_MS or NOW), name)
 end
 
+-- Most ends concern nobody else: no job waits for this one, its tenant has no webhook endpoints, and its pool no jobs that were lost. All
+-- three are asked at once; whoever asks for one of them later in the script knows the answer.
+local function concerns_others(id, job)
+  local tenant = job.tenant_id
+  if endpoints_of[tenant] and endpoints_of[tenant][1] then return true end
+  local before = use_pool(pool_of(job))
+  local some = redis.call('EXISTS', K.dependents(id), K.tenant_endpoints(tenant), K.lost()) > 0
+  if not some then endpoints_of[tenant], here.lost = {}, false end
+  use_pool(before)
+  return some
+end
+
 -- The only function that writes a terminal status. `extra` is a flat list of fields and values. With a job end its parts.
 local function end_job(id, job, to, extra, meta)
   if job.part_of then return end_part(id, job, to, extra[4]) end
@@ -35,27 +47,31 @@ local function end_job(id, job, to, extra, meta)
   if job.status == 'running' then observe('duration', job, used + (job.segments_ms or 0)) end
   record_usage(job, to, used)
   move(id, job, to)
-  redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
-    'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
+  -- What a run told last is written with its end (see tell), which outranks it.
+  local changed = job.told or {}
+  for _, value in ipairs(extra) do changed[#changed + 1] = value end
+  redis.call('HSET', K.job(id), 'status', to, 'completed_at', STAMP, 'expires_at', int(expires), 'ended_fence', job.fence or '0',
+    'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(changed))
   -- A short result is part of the record's charge.
   local bytes = bytes_of(0, extra)
   if bytes > 200 then job.store_bytes = owe(job.tenant_id, bytes, id) end
-  -- Fields that only a live job needs do not stay in memory until the purge. One that was never dispatched has few of them.
-  if job.fence then
-    redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'segments_ms', 'run_until', HISTORY == 0 and 'ran_ms' or 'class', 'class',
-      'apart_ms', 'beside', 'suspected', 'hop_stage', 'lost_runs', 'renewed_at')
-  else
-    redis.call('HDEL', K.job(id), 'reason', 'celery')
+  -- Fields that only a live job needs do not stay in memory until the purge. One that was never dispatched has few of them. To look for one
+  -- that the record lacks takes longer than to remove one that it has.
+  local live, over = {'reason', 'celery', 'charged', 'run', 'run_until', 'class', 'faults', 'segments_ms', 'apart_ms', 'beside', 'suspected', 'hop_stage',
+    'lost_runs', 'renewed_at', 'ran_ms'}, {}
+  for i, name in ipairs(live) do
+    if (job.fence and i <= #live - HISTORY or i <= 2) and (job[name] or not job.whole) then over[#over + 1] = name end
   end
+  if over[1] then redis.call('HDEL', K.job(id), unpack(over)) end
   if HISTORY == 1 and job.tenant_id ~= CANARY then
     -- The earlier runs' time stays for the history (`ran_ms`), and the last one's comes to it.
     if used > 0 then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used)) end
-    redis.call('ZADD', K.unmoved(job.tenant_id), int(NOW), id)
-    redis.call('ZADD', K.unmoved_tenants(), 'NX', int(NOW), job.tenant_id)
+    redis.call('ZADD', K.unmoved(job.tenant_id), STAMP, id)
+    redis.call('ZADD', K.unmoved_tenants(), 'NX', STAMP, job.tenant_id)
   end
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at or job.run_until then redis.call('ZREM', K.deadlines(), id) end
-  leave_upload(id, job)
+  if job.upload then redis.call('SREM', K.upload_jobs(job.upload), id) end
   if job.split then retire_split(id, job, HISTORY == 1) end
   local named_tenant, named_workspace = series_of(job.tenant_id, job.workspace_id)
   count('completed', named_tenant, named_workspace, to)
@@ -64,7 +80,7 @@ local function end_job(id, job, to, extra, meta)
   redis.call('PUBLISH', (P == 'pj:' and '' or P) .. 'celery-task-meta-' .. id, meta)
   local number = end_event(id, job, to)
   if job.batch_id then end_of_batch(job.batch_id) end
-  note_end(id, to)
+  if concerns_others(id, job) then note_end(id, to) end
   note_continuation(id, job, to, extra)
   outbox_job(id, job, to, number)
 end

@@ -18,12 +18,17 @@ local function event(id, job, kind, text, why)
     local said = whole and {'part ' .. string.match(id, '%d+$') .. ' goes back to the queue: ' .. why, text ~= '' and text or nil}
     return said and event(job.part_of, whole, 'progress', table.concat(said, ', '), 'part:queued') or 0
   end
-  local line = {kind, NOW, tonumber(job.attempt or '0'), tonumber(job.progress or '0'), job.stage or '', text or '', why or ''}
-  for i = 7, 3, -1 do
-    if line[i] ~= '' and line[i] ~= 0 then break end
-    line[i] = nil
+  local attempt, progress, stage = tonumber(job.attempt or '0'), tonumber(job.progress or '0'), job.stage or ''
+  if why == '' then why = nil end
+  local said, line = text and text ~= '' or why
+  if said or string.find(stage, '[%c"\\]') then
+    line = cjson.encode({kind, NOW, attempt, progress, stage, said and (text or ''), why})
+  else
+    -- Most have no text that would have to be encoded, and are put together in half the time.
+    line = '["' .. kind .. '",' .. STAMP
+    if stage ~= '' or progress ~= 0 then line = line .. ',' .. attempt .. ',' .. progress elseif attempt ~= 0 then line = line .. ',' .. attempt end
+    line = line .. (stage ~= '' and ',"' .. stage .. '"]' or ']')
   end
-  line = #line > 2 and cjson.encode(line) or '["' .. kind .. '",' .. int(NOW) .. ']'
   local length = redis.call('RPUSH', K.events(id), line)
   local number = length + tonumber(job.events_cut or '0')
   -- A short log is part of the record's charge; of a long one every eighth line is charged for the eight. At its maximum it grows no more.

@@ -37,16 +37,17 @@ end
 -- Newcomers stand in the ring from this score on, below every clock, in the order in which they came.
 local NEWCOMERS = -1e15
 
--- Puts a tenant that has eligible workspaces into the ring, if nothing holds it back.
-local function enter_ring(tenant)
-  if redis.call('ZSCORE', K.ring(), tenant) or redis.call('EXISTS', K.workspaces(tenant)) == 0 then return end
-  local why, wait = held_back(tenant)
-  if why == 'tenant_rate' then redis.call('ZADD', K.parked(), NOW + wait, tenant) end
-  if why then
-    redis.call('SADD', K.waiting(), tenant)
-    return
+-- Puts a tenant that has eligible workspaces into the ring, if nothing holds it back. came: one of them has come just now. Then a tenant
+-- without limits is most often outside, and not among those that wait: whatever ends a limit asks whether they may enter.
+local function enter_ring(tenant, came)
+  local limits = limits_of(tenant)
+  if not came or limits.paused or limits.max_concurrent or limits.start_rate then
+    if redis.call('ZSCORE', K.ring(), tenant) then return end
+    local has_some, why, wait = redis.call('EXISTS', K.workspaces(tenant)) == 1, held_back(tenant)
+    redis.call(has_some and why and 'SADD' or 'SREM', K.waiting(), tenant)
+    if has_some and why == 'tenant_rate' then redis.call('ZADD', K.parked(), NOW + wait, tenant) end
+    if why or not has_some then return end
   end
-  redis.call('SREM', K.waiting(), tenant)
   local share, now = share_of(tenant), present()
   -- A tenant that was idle is next, whatever the others' clocks are corrected to meanwhile, but only with its first job: that one is
   -- charged on top of the peak, where all the others have been; else a newcomer would gain what another was charged too much. Until then
@@ -56,10 +57,12 @@ local function enter_ring(tenant)
   local waits = share.time == share.came
   local entry = waits and share.entry > 0 and share.entry or redis.call('INCR', K.entries())
   local newcomer = waits or share.time <= now
-  share.time = math.max(share.time, here.peak + entry % 100000 / 1e7)
-  if newcomer then share.came, share.entry = share.time, entry end
+  local time = math.max(share.time, here.peak + entry % 100000 / 1e7)
+  -- It may be in the ring with other workspaces.
+  if redis.call('ZADD', K.ring(), 'NX', newcomer and NEWCOMERS + entry or time, tenant) == 0 then return end
+  share.time = time
+  if newcomer then share.came, share.entry = time, entry end
   redis.call('HSET', K.share(tenant), 'time' .. POOL, share.time, 'came' .. POOL, share.came, 'entry' .. POOL, share.entry)
-  redis.call('ZADD', K.ring(), newcomer and NEWCOMERS + entry or share.time, tenant)
 end
 
 -- Where the script made no tenant eligible and freed no slot, the admission before it has left nothing to be done.
@@ -67,11 +70,13 @@ local function enter(tenant, workspace)
   read_once.entered = true
   local share, own = share_of(tenant, workspace), 'w' .. POOL .. ':' .. workspace
   local time = math.max(share[own], share.present)
-  if redis.call('ZADD', K.workspaces(tenant), 'NX', time, workspace) == 1 and time > share[own] then
+  share.idle = nil
+  local came = redis.call('ZADD', K.workspaces(tenant), 'NX', time, workspace) == 1
+  if came and time > share[own] then
     share[own] = time
     redis.call('HSET', K.share(tenant), own, time)
   end
-  enter_ring(tenant)
+  enter_ring(tenant, came)
 end
 
 local function leave_ring_if_empty(tenant)
@@ -89,7 +94,7 @@ local function make_ready(id, job)
   local before = use_pool(pool_of(job))
   note_pool()
   -- A job whose hint was taken back counts as having waited all the time.
-  redis.call('ZADD', K.ready_since(), 'NX', int(NOW), id)
+  redis.call('ZADD', K.ready_since(), 'NX', STAMP, id)
   redis.call('ZADD', K.ready(job.tenant_id, job.workspace_id, job.pipeline), -tonumber(job.priority or '0'), ready_member(id, job))
   -- A job behind others of its lane does not change who is eligible.
   if redis.call('ZADD', K.lanes(job.tenant_id, job.workspace_id), 0, job.pipeline) == 1 then enter(job.tenant_id, job.workspace_id) end
@@ -97,8 +102,14 @@ local function make_ready(id, job)
 end
 
 -- An empty lane (the jobs of a workspace and pipeline) is removed, with its last lane the workspace, and with its last workspace the
--- tenant from the ring.
-local function drop_lane(tenant, workspace, pipeline)
+-- tenant from the ring. only: this is known to be the tenant's only lane.
+local function drop_lane(tenant, workspace, pipeline, only)
+  if only then
+    redis.call('DEL', K.lanes(tenant, workspace), K.workspaces(tenant))
+    redis.call('ZREM', K.ring(), tenant)
+    share_of(tenant).idle = true
+    return
+  end
   redis.call('ZREM', K.lanes(tenant, workspace), pipeline)
   if redis.call('EXISTS', K.lanes(tenant, workspace)) == 1 then return end
   redis.call('ZREM', K.workspaces(tenant), workspace)
@@ -116,7 +127,7 @@ local function take_ready(id, job)
 end
 
 -- Moves the virtual times of a job's tenant and workspace by this many slot-ms (negative: too much was charged) and its slots by this
--- number; the rest are other fields of the tenant's share that changed. Returns whether the tenant is known to be in the ring.
+-- number; the rest are other fields of the tenant's share that changed. Returns whether the tenant may have to come into the ring.
 local function charge(job, ms, slots, ...)
   local tenant, workspace = job.tenant_id, job.workspace_id
   local share, own = share_of(tenant, workspace), 'w' .. POOL .. ':' .. workspace
@@ -145,8 +156,11 @@ local function charge(job, ms, slots, ...)
     common.others = math.max(0, common.others + slots)
     redis.call('HSET', K.share(tenant), 'others', common.others)
   end
-  redis.call('ZADD', K.workspaces(tenant), 'XX', at, workspace)
-  return not newcomer and redis.call('ZADD', K.ring(), 'XX', 'CH', time, tenant) == 1
+  if share.idle then return false end
+  local moved = not newcomer and redis.call('ZADD', K.ring(), 'XX', 'CH', time, tenant) == 1
+  share.idle = not moved and redis.call('EXISTS', K.workspaces(tenant)) == 0
+  if not share.idle then redis.call('ZADD', K.workspaces(tenant), 'XX', at, workspace) end
+  return not (moved or share.idle)
 end
 
 -- Of the workspaces that wait for a pipeline, those with the lowest times come back, as many as there is room for.
@@ -247,7 +261,7 @@ local function slot_freed(id, job, to, ...)
   end
   read_once.freed_slot = true
   local used, pipe = worth_ms(), pipe_of(job.pipeline)
-  local correction, in_ring = used - tonumber(job.charged or '0')
+  local correction, outside = used - tonumber(job.charged or '0')
   -- For time to come at most this much was charged. If it seems to be more, the server's clock was set back, and others would have to
   -- wait for that.
   if not job.ran_until then correction = math.max(correction, -AHEAD_MS) end
@@ -256,12 +270,12 @@ local function slot_freed(id, job, to, ...)
     local usual = average(usual_ms(job.pipeline), used)
     pipe['ms' .. POOL], share[takes] = usual, average(share[takes], used)
     redis.call('HSET', K.pipelines(), takes, usual, count_slot(job.pipeline, -1))
-    in_ring = charge(job, correction, -1, takes, share[takes], ...)
+    outside = charge(job, correction, -1, takes, share[takes], ...)
   else
     redis.call('HSET', K.pipelines(), count_slot(job.pipeline, -1))
-    in_ring = charge(job, correction, -1, ...)
+    outside = charge(job, correction, -1, ...)
   end
-  if not in_ring then enter_ring(job.tenant_id) end
+  if outside then enter_ring(job.tenant_id) end
   if pipe.cap then unblock(job.pipeline) end
   -- In other pools they may wait for the same limit: the admission sees to those.
   if limits_of(job.tenant_id).max_concurrent then
@@ -301,11 +315,12 @@ end
 
 -- The best job of a workspace: over its lanes by priority, then order. Lanes whose pipeline is full are passed over: the pipeline is at
 -- its cap, or no free slot belongs to a worker that knows it. So are those whose last slots are for other tenants.
--- Returns member, its pipeline, whether it is the last of its lane | nil, the pipelines that are full, whether there are such others.
+-- Returns member, its pipeline, whether it is the last of its lane, whether there is no other lane | nil, the pipelines that are full,
+-- whether there are such others.
 local function best_of(tenant, workspace, free)
   local best, score, of, last, kept
-  local full = {}
-  for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, -1)) do
+  local full, lanes = {}, redis.call('ZRANGE', K.lanes(tenant, workspace), 0, -1)
+  for _, pipeline in ipairs(lanes) do
     if room_of(pipeline) <= 0 then
       full[#full + 1] = pipeline
     elseif fleet() == '*' and most_beside_others(tenant, free, pipeline) then
@@ -321,7 +336,7 @@ local function best_of(tenant, workspace, free)
       end
     end
   end
-  if best then return first_part(K.ready(tenant, workspace, of), best), of, last end
+  if best then return first_part(K.ready(tenant, workspace, of), best), of, last, not lanes[2] end
   return nil, full, kept
 end
 
@@ -331,7 +346,7 @@ local function take_token(tenant, ...)
   if not rate then return {...} end
   local common = common_of(tenant)
   common.tokens, common.tokens_at = tokens(common.tokens, common.tokens_at, rate) - 1, NOW
-  return {'tokens', common.tokens, 'tokens_at', int(NOW), ...}
+  return {'tokens', common.tokens, 'tokens_at', STAMP, ...}
 end
 
 -- Jobs that were lost with their worker have already had their turn. A job whose tenant or pipeline is at a limit gets the next place of
@@ -396,8 +411,8 @@ local function next_job(free)
     local first = redis.call('ZRANGE', K.ring(), passed, passed, 'WITHSCORES')
     local tenant = first[1]
     if not tenant then return nil end
-    local place = redis.call('ZRANGE', K.workspaces(tenant), waiting, waiting, 'WITHSCORES')
-    local workspace = place[1]
+    local place = redis.call('ZRANGE', K.workspaces(tenant), waiting, waiting + 1, 'WITHSCORES')
+    local workspace, only_one = place[1], waiting == 0 and not place[3]
     local why, wait = held_back(tenant)
     if waiting > 0 and (waiting > 20 or not workspace) then
       passed, waiting = passed + 1, 0
@@ -410,16 +425,16 @@ local function next_job(free)
       spend(5)
       passed = passed + 1
     else
-      local member, pipeline, last = best_of(tenant, workspace, free)
+      local member, pipeline, last, only_lane = best_of(tenant, workspace, free)
       if member then
+        local share = share_of(tenant, workspace, pipeline)
         redis.call('ZREM', K.ready(tenant, workspace, pipeline), member)
-        if last then drop_lane(tenant, workspace, pipeline) end
+        if last then drop_lane(tenant, workspace, pipeline, only_lane and only_one) end
         local now = tonumber(first[2])
         if now > NEWCOMERS / 2 and now ~= present() then
           here.present, here.peak = now, math.max(now, here.peak)
           redis.call('MSET', K.present(), first[2], K.peak(), here.peak)
         end
-        local share = share_of(tenant, workspace, pipeline)
         share.present = tonumber(place[2])
         local job = {tenant_id = tenant, workspace_id = workspace, pipeline = pipeline, pool = POOL ~= '' and string.sub(POOL, 2) or nil}
         return string.sub(member, 18), job, take_token(tenant, 'present' .. POOL, place[2])

@@ -29,10 +29,10 @@ end
 -- The maximum number of bytes that a tenant keeps: by its limits, else by the installation's settings; nil: unlimited.
 local function max_storage_of(tenant) return limits_of(tenant).max_storage_bytes or (STORAGE_MOST > 0 and STORAGE_MOST or nil) end
 
--- Whether a worker is announced in the pool.
+-- The slots of a worker that is announced in the pool; false: it is not. They are written with its announcement, and go with it.
 local function announced(worker)
   here.announced = here.announced or {}
-  if here.announced[worker] == nil then here.announced[worker] = redis.call('ZSCORE', K.workers(), worker) end
+  if here.announced[worker] == nil then here.announced[worker] = redis.call('HGET', K.slots(), worker) end
   return here.announced[worker]
 end
 
@@ -47,33 +47,33 @@ end
 -- A tenant's share of the pool: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs
 -- end, the virtual time with which it came (`came`: while `time` is the same, none of its jobs was dispatched), and its place among the
 -- newcomers (`entry`; 0: none). Under `w:X` is the virtual time of workspace X, under `ms:X` what its runs of pipeline X usually take (a
--- moving average; nil before the first). What comes behind `entry` counts in all pools, and is in the share of `default` only: `others` are
--- the slots in all pools but that one. Of another pool P the fields are `time:P`, `w:P:X`, `ms:X:P`.
+-- moving average; false before the first). The others count in all pools, and are in the share of `default` only, where it is read with them
+-- (`common`): `others` are the slots in all pools but that one. Of another pool P the fields are `time:P`, `w:P:X`, `ms:X:P`.
+-- `idle`: none of its workspaces can be served, so it is not in the ring.
 local SHARE = {'time', 'n', 'present', 'came', 'entry', 'tokens', 'tokens_at', 'rate', 'rate_at', 'others'}
-local function share_of(tenant, workspace, pipeline)
+local function share_of(tenant, workspace, pipeline, common)
   here.shares = here.shares or {}
-  local share, own, takes = here.shares[tenant], 'w' .. POOL .. ':' .. (workspace or ''), 'ms:' .. (pipeline or '') .. POOL
-  if not share then
-    local names = SHARE
-    if POOL ~= '' then
-      names = {}
-      for i = 1, 5 do names[i] = SHARE[i] .. POOL end
-    end
-    local known = redis.call('HMGET', K.share(tenant), own, takes, unpack(names))
-    share = {[own] = tonumber(known[1]) or 0, [takes] = tonumber(known[2]) or false}
-    for i = 1, #names do share[SHARE[i]] = tonumber(known[i + 2]) or 0 end
-    here.shares[tenant] = share
-    return share
-  end
-  if workspace and not share[own] then share[own] = tonumber(redis.call('HGET', K.share(tenant), own)) or 0 end
-  if pipeline and share[takes] == nil then share[takes] = tonumber(redis.call('HGET', K.share(tenant), takes)) or false end
+  local share, own, takes = here.shares[tenant], workspace and 'w' .. POOL .. ':' .. workspace, pipeline and 'ms:' .. pipeline .. POOL
+  common = common and not (share and share.rate)
+  if share and (not own or share[own]) and (not takes or share[takes] ~= nil) and not common then return share end
+  -- Each field that the hash lacks costs a look at all of it: so only those that are asked for are read, and those that are known are not.
+  local fields, from = {}, share and 6 or 1
+  if own and not (share and share[own]) then fields[1] = own end
+  if takes and not (share and share[takes] ~= nil) then fields[#fields + 1] = takes end
+  local named = #fields
+  for i = from, common and 10 or 5 do fields[#fields + 1] = SHARE[i] .. POOL end
+  local known = redis.call('HMGET', K.share(tenant), unpack(fields))
+  share = share or {}
+  for i = 1, named do share[fields[i]] = tonumber(known[i]) or (fields[i] ~= takes and 0) end
+  for i = named + 1, #fields do share[SHARE[from + i - named - 1]] = tonumber(known[i]) or 0 end
+  here.shares[tenant] = share
   return share
 end
 
--- What counts in all pools.
+-- With what counts in all pools: the last five of SHARE.
 local function common_of(tenant, workspace, pipeline)
   local before = use_pool('')
-  local share = share_of(tenant, workspace, pipeline)
+  local share = share_of(tenant, workspace, pipeline, true)
   use_pool(before)
   return share
 end

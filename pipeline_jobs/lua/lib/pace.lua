@@ -13,21 +13,18 @@ end
 -- written.
 local function ended_one_of(tenant, share)
   local known = redis.call('HMGET', K.pace(), 'rate', 'rate_at')
-  redis.call('HSET', K.pace(), 'rate', pace(tonumber(known[1]) or 0, tonumber(known[2]) or 0) + 1000 / PACE_MS, 'rate_at', int(NOW))
-  if not share then
+  redis.call('HSET', K.pace(), 'rate', pace(tonumber(known[1]) or 0, tonumber(known[2]) or 0) + 1000 / PACE_MS, 'rate_at', STAMP)
+  if not (share and share.rate) then
     known = redis.call('HMGET', K.share(tenant), 'rate', 'rate_at')
     share = {rate = tonumber(known[1]) or 0, rate_at = tonumber(known[2]) or 0}
   end
   share.rate, share.rate_at = pace(share.rate, share.rate_at) + 1000 / PACE_MS, NOW
-  return 'rate', share.rate, 'rate_at', int(NOW)
+  return 'rate', share.rate, 'rate_at', STAMP
 end
 
+-- Of a tenant, or (nil) of all.
 local function pace_of(tenant)
-  local share = common_of(tenant)
-  return pace(share.rate, share.rate_at)
-end
-
-local function pace_of_all()
+  if tenant then return pace(common_of(tenant).rate, common_of(tenant).rate_at) end
   local known = redis.call('HMGET', K.pace(), 'rate', 'rate_at')
   return pace(tonumber(known[1]) or 0, tonumber(known[2]) or 0)
 end

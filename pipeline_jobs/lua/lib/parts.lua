@@ -21,7 +21,7 @@ local function open_parts(split, id, job, many)
       tenant_id = job.tenant_id, workspace_id = job.workspace_id, pipeline = job.pipeline, priority = job.priority or '0', order = job.order,
       pool = pool, max_run_seconds = longest,
     }
-    redis.call('HSET', K.job(part), 'job_id', part, 'part_of', id, 'status', 'queued', 'reason', 'fair_share', 'created_at', int(NOW),
+    redis.call('HSET', K.job(part), 'job_id', part, 'part_of', id, 'status', 'queued', 'reason', 'fair_share', 'created_at', STAMP,
       'new_attempt', '1', 'max_attempts', known[3], 'schema', '5', 'store_bytes', PART_BYTES, unpack(flat_of(own)))
     redis.call('ZADD', K.status('part_queued'), job.order, part)
     redis.call('SADD', K.open_parts(split), part)
@@ -72,7 +72,7 @@ local function end_part(id, job, to, detail)
     local till, key = job.ran_until or NOW, K.parts_ran(job.tenant_id)
     redis.call('XADD', key, 'MAXLEN', '~', 500, '*', 'job', job.part_of, 'begin', int(till - used), 'end', int(till))
     redis.call('EXPIRE', key, 3600)
-    redis.call('ZADD', K.parts_ran_tenants(), int(NOW), job.tenant_id)
+    redis.call('ZADD', K.parts_ran_tenants(), STAMP, job.tenant_id)
     redis.call('ZREMRANGEBYSCORE', K.parts_ran_tenants(), '-inf', int(NOW - 3600000))
   end
   move(id, job, to)

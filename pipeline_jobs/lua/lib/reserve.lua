@@ -9,7 +9,7 @@ local function live_slots()
   if not here.slots then
     local known = redis.call('MGET', K.capacity(), K.max_concurrent_jobs())
     here.slots = math.min(tonumber(known[1] or '0'), cap_of_pool(known[2]))
-    if redis.call('ZCOUNT', K.workers(), int(NOW), '+inf') == 0 then here.slots = 0 end
+    if redis.call('ZCOUNT', K.workers(), STAMP, '+inf') == 0 then here.slots = 0 end
   end
   return here.slots
 end
@@ -36,7 +36,7 @@ end
 local function note_recent(tenant)
   local age, other, at, fresh = lately(tenant)
   if tenant == CANARY or (age and age >= 0 and age < 60000) or (not age and fresh == 2) then return end
-  here.recent = tenant .. ' ' .. int(NOW) .. (other and ' ' .. other .. ' ' .. at or '')
+  here.recent = tenant .. ' ' .. STAMP .. (other and ' ' .. other .. ' ' .. at or '')
   redis.call('SET', K.recent(), here.recent)
 end
 

@@ -13,7 +13,7 @@ local function signal_of(id, name) return redis.call('HGET', K.job(id), 'signal:
 
 -- Writes the first word on a signal; the caller has seen that there is none. Returns it.
 local function note_signal(id, job, name, payload, by)
-  local row = '{"payload":' .. payload .. ',"by":' .. cjson.encode(by) .. ',"at":' .. int(NOW) .. '}'
+  local row = '{"payload":' .. payload .. ',"by":' .. cjson.encode(by) .. ',"at":' .. STAMP .. '}'
   local names = redis.call('HGET', K.job(id), 'signalled')
   redis.call('HSET', K.job(id), 'signal:' .. name, row, 'signalled', names and names .. ',' .. name or name)
   job.store_bytes = owe(job.tenant_id, bytes_of(#row + 2 * #name + 40), id)

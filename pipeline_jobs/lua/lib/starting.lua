@@ -15,20 +15,29 @@ local function complete_part(id, job)
   job.outputs = job.outputs or '[' .. row[3] .. ']'
 end
 
+-- What is over with the start, of those that a job has: of its wait, and of the run before.
+local OF_WAIT = {'reason', 'stage', 'message', 'new_attempt', 'hint_soon', 'renewed_at'}
+local function over_with_start(job)
+  local names = {}
+  for _, name in ipairs(OF_WAIT) do
+    if job[name] then names[#names + 1] = name end
+  end
+  return names
+end
+
 -- dispatched -> running. job: all of its fields. run: a nonce of the process that will run it. longest: the maximum time of a run of its
 -- pipeline in ms. The rest are other fields that changed.
 local function start_run(id, job, worker, run, longest, ...)
-  local before = use_pool(pool_of(job))
+  local before, over = use_pool(pool_of(job)), over_with_start(job)
   if not (job.started_at or job.part_of) then
     local waited = NOW - tonumber(job.created_at)
     observe('wait', job, waited)
     -- Buckets grow by a quarter: a quantile read from them is off by an eighth at most.
     local step = waited < 1 and 0 or math.ceil(math.log(waited) / math.log(1.25))
-    local day = K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000)))
-    if redis.call('HINCRBY', day, 'wait:' .. step, 1) == 1 then redis.call('EXPIRE', day, 34560000) end
+    record_usage(job, 'wait:' .. step, 0)
   end
   -- The first start has a field of its own: workers of the release before write every start into started_at.
-  job.first_started_at = job.first_started_at or job.started_at or int(NOW)
+  job.first_started_at = job.first_started_at or job.started_at or STAMP
   if job.new_attempt then
     -- A part's progress is part of its job's, which does not fall.
     job.attempt, job.progress, job.new_attempt = int((job.attempt or 0) + 1), job.part_of and job.progress or '0', nil
@@ -45,10 +54,10 @@ local function start_run(id, job, worker, run, longest, ...)
   job.run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))
   redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)
   move(id, job, 'running')
-  job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker, run, int(NOW), nil, nil, nil
+  job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker, run, STAMP, nil, nil, nil
   redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'first_started_at', job.first_started_at, 'attempt', job.attempt or '1',
     'progress', job.progress or '0', 'run_until', job.run_until, ...)
-  redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt', 'hint_soon', 'renewed_at')
+  if over[1] then redis.call('HDEL', K.job(id), unpack(over)) end
   event(id, job, 'started')
   use_pool(before)
 end

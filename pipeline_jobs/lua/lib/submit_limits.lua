@@ -24,7 +24,7 @@ local function no_room(tenant, n, sender, share)
   if over > 0 then over = over - all + redis.call('ZCARD', K.tenant_status(tenant, 'queued')) end
   if over > 0 and over > redis.call('ZCARD', K.tenant_awaiting(tenant)) then return {'full', 'tenant', retry_after(pace_of(tenant), n)} end
   over = all + n - QUEUE_MOST_OF_ALL
-  if over > 0 and over > redis.call('ZCARD', K.awaiting()) then return {'full', 'all', retry_after(pace_of_all(), n)} end
+  if over > 0 and over > redis.call('ZCARD', K.awaiting()) then return {'full', 'all', retry_after(pace_of(), n)} end
   local bytes = max_storage_of(tenant)
   if bytes and keeps_more(tenant, bytes - 1) then return {'full', 'storage', 300} end
 end

@@ -15,7 +15,7 @@ end
 -- The percentage never falls within an attempt: after a rescue it stays until the new run is further. A call that changes nothing (it was
 -- sent again) writes no event. passed: stage, percentage, ... of the stages that began and ended since the last call; and text, 'warning',
 -- ... of warnings, or 'cached' of a stage whose output another job has given: each is an event of the kind `progress`, for an API of the
--- release before knows no other word for it.
+-- release before knows no other word for it. The fields of the record that changed are in `job.told`: the caller writes them, or the job's end.
 local function tell(id, job, percent, stage, message, passed)
   local before = tonumber(job.progress or '0')
   if job.part_of then
@@ -36,7 +36,7 @@ local function tell(id, job, percent, stage, message, passed)
       end
     end
     job.stage, job.progress = stage, percent
-    redis.call('HSET', K.job(id), 'progress', percent, 'stage', stage, 'message', message)
+    job.told = {'progress', percent, 'stage', stage, 'message', message}
     event(id, job, kind, message)
   end
 end

@@ -37,10 +37,6 @@ local function use_upload(id, job)
   redis.call('SADD', K.upload_jobs(job.upload), id)
 end
 
-local function leave_upload(id, job)
-  if job.upload then redis.call('SREM', K.upload_jobs(job.upload), id) end
-end
-
 -- Charges the tenant for an upload's record and the names of its parts.
 local function charge_upload(upload, tenant, bytes)
   owe(tenant, bytes)

@@ -1,10 +1,12 @@
--- The figures of a day that a tenant's usage shows. How long its jobs waited is counted at their first start (claim.lua).
+-- The figures of a day that a tenant's usage shows.
 
--- Adds an ended job to the figures of its tenant's day: jobs by status, slot-ms. to: nil for a run whose job goes on, in another pool or in
--- parts, and for a part's.
-local function record_usage(job, to, used)
-  local day = K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000)))
-  local first = to and redis.call('HINCRBY', day, to, 1) == 1
-  if used > 0 then first = redis.call('HINCRBY', day, 'slot_ms', int(used)) == tonumber(int(used)) or first end
-  if first then redis.call('EXPIRE', day, 34560000) end
+-- Adds to the figures of a job's tenant of today. what: a figure to which it adds 1, the status of a job that has ended among them (nil: none,
+-- as of a run whose job goes on, in another pool or in parts, and of a part's). used: slot-ms.
+local function record_usage(job, what, used)
+  local day = math.floor(NOW / 86400000)
+  local key = K.usage_day(job.tenant_id, int(day))
+  local first = what and redis.call('HINCRBY', key, what, 1) == 1
+  if used > 0 then first = redis.call('HINCRBY', key, 'slot_ms', int(used)) == tonumber(int(used)) or first end
+  -- On the day on which a job came, the figures of that day have their end since then (accept).
+  if first and (job.part_of or math.floor(job.created_at / 86400000) ~= day) then redis.call('EXPIRE', key, 34560000) end
 end
