@@ -40,16 +40,28 @@ local function event(id, job, kind, text, why)
   return number
 end
 
+-- Whether all API processes that are announced read an entry for several jobs: those of a version before are in `apis` alone.
+local function all_read_many() return not redis.call('ZDIFF', 2, K.apis(), K.feed_readers())[1] end
+
+-- One entry for the jobs of a batch behind its first, whose entry has this place: theirs are the next ones, the last of them the entry's own. So
+-- a reader may go on behind any of them. Its name is no id of a job or a batch, and a version before passes over it (it goes by `apis` only).
+local function tell_many(key, batch, place, jobs)
+  local ms, number = string.match(place, '^(%d+)%-(%d+)$')
+  redis.call('XADD', key, 'MAXLEN', '~', FEED_MOST, ms .. '-' .. int(number + jobs), 'j', '/' .. batch .. ':' .. int(jobs))
+end
+
 -- The first event of new jobs (see accept), which is in their records (created_line). Only the feed can have listeners yet, so the feed alone
 -- is notified.
 local function tell_created(asked)
-  local tenant = asked[1].job.tenant_id
+  local tenant, batch, n = asked[1].job.tenant_id, asked[1].job.batch_id, #asked
   local key = K.feed(tenant)
   if FEED_MOST > 0 then
-    for i = 1, #asked - 1 do redis.call('XADD', key, '*', 'e', asked[i].id .. ':1') end
+    -- The last one cuts the feed for all.
+    local at_once = batch and n > 2 and all_read_many()
+    for i = 1, at_once and 0 or n - 1 do redis.call('XADD', key, '*', 'e', asked[i].id .. ':1') end
+    local place = redis.call('XADD', key, 'MAXLEN', '~', FEED_MOST, '*', 'e', asked[at_once and 1 or n].id .. ':1')
+    if at_once then tell_many(key, batch, place, n - 1) end
   end
-  -- The last one cuts the feed for all.
-  if FEED_MOST > 0 then redis.call('XADD', key, 'MAXLEN', '~', FEED_MOST, '*', 'e', asked[#asked].id .. ':1') end
   redis.call('PUBLISH', K.news(tenant), asked[1].id)
 end
 
