@@ -24,8 +24,8 @@ from tests.stack import ROOT, environment
 BEFORE = "24484073"
 
 
-def create(jobs: Cell, n: int = 5, **fields: str) -> Made:
-    return jobs.cell.batches.create(NewBatch([NewJob(pipeline="sleep")] * n, **{"tenant_id": "acme", **fields}))
+def create(jobs: Cell, n: int = 5, tenant_id: str = "acme", workspace_id: str = "main") -> Made:
+    return jobs.cell.batches.create(NewBatch([NewJob(pipeline="sleep")] * n, tenant_id, workspace_id))
 
 
 def entries(jobs: Cell) -> int:
@@ -44,10 +44,11 @@ def told(jobs: Cell, after: str = events.FEED_START, limit: int = 500, **filters
         page = events.feed(jobs.store, "acme", after, limit, **filters)
         assert len(page.events) <= limit
         found += page.events
-        after = page.after
         if not page.more:
-            assert after == events.feed_end(jobs.store, "acme")
+            assert page.after == events.feed_end(jobs.store, "acme")
             return found
+        assert events.place_of(page.after) > events.place_of(after)
+        after = page.after
 
 
 def mixed(jobs: Cell) -> list[str]:

@@ -40,8 +40,8 @@ local function of_job(place, id, number)
   if line then add(place, id, number, job[2], line) end
 end
 
--- The first events of the jobs of a batch behind its first (see tell_many): of those that are not behind `after` yet, as many as the page takes.
--- How far a job is behind the first says its order, so one that was removed leaves its place.
+-- The first events of the jobs of a batch behind its first (see tell_created): of those that are not behind `after` yet, as many as the page
+-- takes. How far a job is behind the first says its order, so one that was removed leaves its place.
 local function of_many(place, id, jobs)
   local ms, number = string.match(place, '^(%d+)%-(%d+)$')
   local first = number - jobs
