@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pipeline_jobs.job import Asked, NewJob, default_of, stored_field
+from pipeline_jobs.files.upload import SCHEME
+from pipeline_jobs.job import Asked, NewJob, default_of, dumps, stored_field
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.webhooks.targets import check_own
@@ -28,10 +29,14 @@ class Packer:
         self._usual: tuple[tuple[str, str | None], Pipeline, Kind] | None = None
         #: The last pipeline and params, and the fields that they are.
         self._params: tuple[tuple[str, Mapping[str, Any]], tuple[str, ...]] | None = None
+        #: Each so far has an address, which is no upload's, and nothing else of its own.
+        self.only_urls = True
 
     def pack(self, new: NewJob) -> tuple[list[Any], Kind]:
         """A job's own fields, behind its times, and its kind. :raises InvalidInput: names the field. :raises UnknownPipeline:"""
         usual, asked = not new.params and not new.metadata and vars(new).keys() <= _USUAL, (new.pipeline, new.quality)
+        if not (usual and new.url) or new.url.startswith(SCHEME):
+            self.only_urls = False
         if usual and self._usual is not None and self._usual[0] == asked:
             self._client.check_url(self._usual[1], new.url)
             item = [_NO_TIME, _NO_TIME] if new.url is None else [_NO_TIME, _NO_TIME, "url", new.url]
@@ -65,17 +70,25 @@ class Packed:
     common: list[Any]
     #: The highest that some of them need, for pools or parts; 0: none does.
     schema: int = 0
+    #: They are of one kind, and of each there is only an address.
+    only_urls: bool = False
 
     @classmethod
-    def of(cls, numbers: list[int], items: list[list[Any]], kinds: list[Kind]) -> Packed:
+    def of(cls, numbers: list[int], items: list[list[Any]], kinds: list[Kind], *, only_urls: bool = False) -> Packed:
         # Usually the very same one.
         different = set({id(kind): kind for kind in kinds}.values())
         schema = max((dict(start).get("schema", 0) for *_, start in different), default=0)
         if len(different) == 1:
-            return cls(numbers, items, _kind_fields(kinds[0]), schema)
+            return cls(numbers, items, _kind_fields(kinds[0]), schema, only_urls)
         for item, kind in zip(items, kinds, strict=True):
             item.extend(_kind_fields(kind))
         return cls(numbers, items, [], schema)
+
+    def sent(self, ids: Sequence[str], items: list[list[Any]]) -> dict[str, Any]:
+        """The script's `jobs` and `urls`. :param items: these jobs', with what else each has."""
+        if self.only_urls and items is self.items:
+            return {"jobs": dumps(ids), "urls": dumps([item[3] for item in items])}
+        return {"jobs": dumps([[job_id, *item] for job_id, item in zip(ids, items, strict=True)]), "urls": None}
 
     def without(self, places: set[int]) -> Packed:
         """These left out."""

@@ -203,7 +203,7 @@ class Batches:
                 errors=dumps(errors) if errors else None,
                 common=dumps([*common, "batch_id", batch_id]),
                 size=len(ids),
-                jobs=dumps([[job_id, *item] for job_id, item in zip(ids, items, strict=True)]),
+                **packed.sent(ids, items),
                 workflow=links is not None,
                 retry_of=links.retry_of if links else None,
                 needed=links.needed if links else (),
@@ -286,7 +286,8 @@ class Batches:
         """The good ones for the script, and by their numbers what is wrong with the others."""
         numbers, items, kinds = [], [], []
         wrong: _Wrong = {}
-        pack = Packer(self._client).pack
+        packer = Packer(self._client)
+        pack = packer.pack
         for number, new in enumerate(jobs):
             if isinstance(new, WrongJob):
                 wrong[number] = [_error(number, **error) for error in new.errors]
@@ -299,7 +300,7 @@ class Batches:
             items.append(item)
             kinds.append(kind)
             numbers.append(number)
-        return Packed.of(numbers, items, kinds), wrong
+        return Packed.of(numbers, items, kinds, only_urls=packer.only_urls), wrong
 
     def _made(self, batch_id: str) -> Made:
         """:raises UnknownBatch: it was made before, and has gone since."""

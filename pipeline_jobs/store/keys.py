@@ -135,7 +135,11 @@ KEYS: dict[str, Key] = {
     "waits": Key("waits", "zset ms->id", "Jobs that must have started by then. Left by claim."),
     "events": Key("events:{}", "list", "A job's event log, oldest first (`lua/lib/events.lua`). Goes with its record."),
     "logs": Key("logs:{}", "list", "The newest pieces of a job's log (`lua/lib/logs.lua`). Goes with its record."),
-    "feed": Key("feed:{}", "stream, 7 days after a job's end", "Of a tenant: which events of which job, `id:number`. The newest so many."),
+    "feed": Key(
+        "feed:{}",
+        "stream, 7 days after a job's end",
+        "Of a tenant: which events of which job, `id:number`; of how many jobs of a batch the first, `/id:n`. The newest so many.",
+    ),
     "news": Key("news:{}", "channel", "Tells who listens that a job of the tenant has a new event: its id. A hint; the log is the truth."),
     "pace": Key("pace", "hash rate, rate_at", "How fast jobs end. Written by whatever ends one."),
     "ended": Key("ended", "zset ms->id", "Ended jobs and when they expire. Read by purge."),
@@ -146,6 +150,9 @@ KEYS: dict[str, Key] = {
     "paused": Key("paused@", "hash worker->text", "Live workers that take no jobs, and why. Written by announce."),
     "workers": Key("workers@", "zset ms->worker", "Live job workers and when their announcement ends."),
     "apis": Key("apis", "zset ms->process", "API processes and when their announcement ends. Written by announce_api."),
+    "feed_readers": Key(
+        "feed_readers", "zset ms->process", "Those of `apis` that read an entry of a feed for several jobs. Written by announce_api."
+    ),
     "processes": Key(
         "processes",
         "hash process->`began steady last JSON`",

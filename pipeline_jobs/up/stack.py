@@ -20,9 +20,10 @@ FLAGS = {"ENABLE_PIPELINE_JOB_QUEUE": "1", "ENABLE_PIPELINE_RUN_API": "1", "PIPE
 MIB = 1024**2
 #: The least and the most memory that the embedded server is given, in bytes.
 SERVER_LEAST, SERVER_MOST = 256 * MIB, 2048 * MIB
-#: For the embedded server, which has the C library's allocator (the one of the image brings its own). A script makes hundreds of small
-#: texts and drops them: enough of each size are kept at hand, and what is more is joined at once, not in one go at the next larger text.
-SERVER_ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=512:glibc.malloc.mxfast=0"}
+#: For the embedded server, which has the C library's allocator (the one of the image brings its own). A script makes thousands of small
+#: texts and drops them at its end: enough of each size are kept at hand, and what is more is joined at once, not in one go at the next
+#: larger text.
+SERVER_ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2048:glibc.malloc.mxfast=0"}
 #: What the container that this runs in may have, if it is one: bytes, or `max`.
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 #: Mingle asks other workers for a second what they revoked; our cancels are in the store.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from examples.demo_pipelines import SLEEP
+from pipeline_jobs.events import log as events
+from pipeline_jobs.exceptions import InvalidItems
 from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.jobs.batches import Batches, Made, NewBatch
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.pipelines import Pipeline, Stage
 from pipeline_jobs.states import JobStatus
@@ -115,3 +118,75 @@ def test_a_job_of_a_batch_is_in_the_store_as_the_same_request_alone(jobs: Cell, 
             assert jobs.store.record("job", str(job_id))["batch_id"] == made.batch.batch_id
         assert differences(jobs.store) == []
         jobs.store.client.delete(jobs.store.keys("large_batch", "acme"))
+
+
+class TestOnlyAddresses:
+    """Jobs with nothing of their own but an address go to the script in two lists, and others in a list each: the records are the same."""
+
+    @pytest.fixture
+    def made(self, jobs: Cell) -> Callable[..., Made]:
+        jobs.client.registry.register(replace(SLEEP, name="film", needs_url=True))
+        urls = ["https://example.org/a.mp4", f"https://example.org/{'b' * 300}.mp4", "https://example.org/c.mp4"]
+
+        def create(*more: NewJob, **fields: object) -> Made:
+            news = [NewJob(pipeline="film", url=url, **fields) for url in urls]  # type: ignore[arg-type]
+            return Batches(jobs.client).create(NewBatch([*news, *more], tenant_id="acme"))
+
+        return create
+
+    def test_they_are_what_jobs_with_more_are_but_for_that(self, jobs: Cell, made: Callable[..., Made]) -> None:
+        sent = []
+        run = jobs.store.run
+
+        def noted(script: str, **arguments: Any) -> Any:
+            sent.append(arguments.get("urls"))
+            return run(script, **arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jobs.store, "run", noted)
+            plain, other = made(), made(priority=1)
+        assert [bool(urls) for urls in sent] == [True, False]
+        own = {"job_id", "order", "batch_id", "created_at", "priority", "store_bytes"}
+        for one, two in zip(plain.job_ids, other.job_ids, strict=True):
+            records = [jobs.store.record("job", str(job_id)) for job_id in (one, two)]
+            assert [record["job_id"] for record in records] == [one, two]
+            first, second = ({name: text for name, text in record.items() if name not in own} for record in records)
+            assert first == second
+            # `priority` and its 1.
+            assert 0 <= int(records[1]["store_bytes"]) - int(records[0]["store_bytes"]) - 9 <= 1
+        found = [jobs.client.get(str(job_id)) for job_id in plain.job_ids]
+        assert [job.order - plain.batch.order for job in found] == [0, 1, 2]
+        assert [len(job.url or "") for job in found] == [25, 324, 25]
+        assert differences(jobs.store) == []
+
+    def test_they_start_in_their_order_and_end_their_batch(self, jobs: Cell, made: Callable[..., Made]) -> None:
+        batch = made()
+        jobs.slots(1)
+        for job_id in map(str, batch.job_ids):
+            run = jobs.start(job_id)
+            jobs.store.finish(job_id, run.fence, JobStatus.COMPLETED, result={})
+        assert jobs.cell.batches.get(batch.batch.batch_id).status is JobStatus.COMPLETED
+        assert differences(jobs.store) == []
+
+    def test_each_has_its_event_beside_an_api_of_a_version_before(self, jobs: Cell, made: Callable[..., Made]) -> None:
+        jobs.store.client.zadd(jobs.store.keys("apis"), {"former": 4_102_444_800_000})
+        batch = made()
+        assert [event.job_id for event in events.feed(jobs.store, "acme").events] == list(batch.job_ids)
+
+    def test_workers_that_do_not_say_what_they_know_refuse_each(self, jobs: Cell, made: Callable[..., Made]) -> None:
+        jobs.store.client.hset(jobs.store.keys("classes"), "", "1;sleep;")
+        batch = made()
+        assert [jobs.client.get(str(job_id)).schema for job_id in batch.job_ids] == [2, 2, 2]
+
+    def test_an_upload_among_them_is_looked_up(self, jobs: Cell, made: Callable[..., Made]) -> None:
+        with pytest.raises(InvalidItems) as refused:
+            made(NewJob(pipeline="film", url=f"upload://{'a' * 24}"))
+        assert [error["field"] for error in refused.value.errors] == ["jobs.3.url"]
+
+    def test_sent_twice_it_is_one_batch(self, jobs: Cell, made: Callable[..., Made]) -> None:
+        run = jobs.store.run
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jobs.store, "run", lambda script, **arguments: [run(script, **arguments) for _ in range(2)][1])
+            made()
+        assert len(jobs.client.list(JobQuery(tenant_id="acme")).items) == 3
+        assert differences(jobs.store) == []

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pipeline_jobs.events import log as events
+from pipeline_jobs.events.event_types import EventType
 from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs.batches import NewBatch
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell, all_jobs, make_cell
@@ -65,6 +67,13 @@ class History(RuleBasedStateMachine):
         if not later:
             self.waiting.add(job.job_id)
         self.expect(job.job_id, "created")
+
+    @rule(n=st.integers(1, 4))
+    def submit_batch(self, n: int) -> None:
+        made = self.cell.cell.batches.create(NewBatch([NewJob(pipeline="sleep")] * n))
+        for job_id in map(str, made.job_ids):
+            self.waiting.add(job_id)
+            self.expect(job_id, "created")
 
     @rule(pick=picks, times=sent)
     def claim(self, pick: int, times: int) -> None:
@@ -190,7 +199,8 @@ class History(RuleBasedStateMachine):
     @invariant()
     def the_feed_has_them_all_in_their_order(self) -> None:
         page = events.feed(self.cell.store, "default", limit=1000)
-        assert [(event.job_id, event.seq) for event in page.events] == self.feed
+        told = [event for event in page.events if event.type is not EventType.BATCH_COMPLETED]
+        assert [(event.job_id, event.seq) for event in told] == self.feed
 
     def teardown(self) -> None:
         self.cell.store.client.close()

@@ -110,6 +110,7 @@ SCHEDULES = "tests/integration/test_schedules.py"
 EVENTS = "tests/integration/test_events.py"
 MIXES, LISTING = "tests/integration/test_mixes.py", "tests/integration/test_listing.py"
 EVENTS_MODEL = "tests/integration/test_events_model.py"
+FEED_OF_BATCHES = "tests/integration/test_feed_of_batches.py"
 HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
 OF_RUN = "tests/unit/test_run.py"
@@ -229,11 +230,29 @@ GUARDS = (
     _lua(
         "feed",
         "a job's id may look like a batch's",
-        "if entry[2][1] == 'b' or before then",
-        "if string.sub(id, 1, 6) == 'batch_' then",
+        "elseif kind == 'b' or before then",
+        "elseif string.sub(id, 1, 6) == 'batch_' then",
         BATCHES,
     ),
-    _lua("feed", "what the version before wrote", "if entry[2][1] == 'b' or before then", "if entry[2][1] == 'b' then", BATCHES),
+    _lua(
+        "lib/events",
+        "an API before reads no entry for many jobs",
+        "n > 2 and batch and not redis.call('ZDIFF', 2, K.apis(), K.feed_readers())[1]",
+        "n > 2 and batch",
+        FEED_OF_BATCHES,
+    ),
+    _lua("lib/events", "jobs of a batch have places of their own", "int(number + n - 1), 'j'", "int(number + 1), 'j'", FEED_OF_BATCHES),
+    _lua(
+        "feed", "who goes on in the middle is told each once", "and math.max(after_number - first, 0) or 0", "and 0 or 0", FEED_OF_BATCHES
+    ),
+    _lua("feed", "a page ends in the middle", "math.min(jobs, done + most - looked_at)", "jobs", FEED_OF_BATCHES),
+    _lua("feed", "a page ends where it has looked", "  if looked_at >= most then break end\n", "", FEED_OF_BATCHES),
+    _lua("feed", "a page goes on behind what has gone", "or page[#page][1] ~= last) then add", ") then add", FEED_OF_BATCHES),
+    _lua(
+        "announce_api", "an API that was killed reads nothing", "redis.call('ZREMRANGEBYSCORE', key, '-inf', int(NOW))", "", FEED_OF_BATCHES
+    ),
+    _lua("announce_process", "an API that leaves reads nothing", "  redis.call('ZREM', K.feed_readers(), process)\n", "", FEED_OF_BATCHES),
+    _lua("feed", "what the version before wrote", "elseif kind == 'b' or before then", "elseif kind == 'b' then", BATCHES),
     _lua(
         "lib/dependents",
         "a cancel says because of which job",
@@ -1431,8 +1450,14 @@ GUARDS = (
         "lists_of_batch(whose[1], whose[2])",
         FLOWS,
     ),
-    _lua("feed", "the feed of one workflow", "and (batch == '' or batch == job[5]) then", "then", FLOWS),
-    _lua("feed", "the end of one workflow", "if batch == '' or batch == id then whose", "if true then whose", FLOWS),
+    _lua("feed", "the feed of one workflow", "and (batch == '' or batch == batch_id)", "", FLOWS),
+    _lua(
+        "feed",
+        "the end of one workflow",
+        "not is_wanted(found[1], found[2], id) then return end\n  local numbers",
+        "not is_wanted(found[1], found[2], batch) then return end\n  local numbers",
+        FLOWS,
+    ),
     _lua("feed", "a stream of a workflow ends", "or followed[2] and '1') or ''", ") or ''", FLOWS_API),
     _py("jobs/graph", "circles of a workflow", "    return found or _circle(first, names, needs)\n", "    return found\n", GRAPH),
     _py("jobs/graph", "unknown names of a workflow", "            if name not in first:\n", "            if False:\n", GRAPH),
@@ -1688,14 +1713,22 @@ GUARDS = (
     _py("operation/maintenance", "a lease that came back is counted", "        if jobs:\n", "        if not self:\n", RECONCILE),
     _lua("submit_batch", "one large batch a second", "if wait > 0 then return {'rate', 'batch', '1', int(wait)} end", "", BATCHES),
     _lua("submit_batch", "small ones are not counted", "local wait = size > LARGE and", "local wait =", BATCHES),
-    _lua("submit_batch", "small ones do not begin it", "if #asked > LARGE then redis.call('SET'", "if true then redis.call('SET'", BATCHES),
-    _lua("lib/accept", "what all jobs of a batch have is written", "redis.call('COPY', key, asked[i].key)", "local _", BATCHES),
+    _lua("submit_batch", "small ones do not begin it", "if size > LARGE then redis.call('SET'", "if true then redis.call('SET'", BATCHES),
+    _lua("lib/accept", "what all jobs of a batch have is written", "redis.call('COPY', key, asked.keys[i])", "local _", BATCHES),
     _lua("lib/accept", "a job of a batch says why it waits", "  if reason ~= 'fair_share' then\n", "  if false then\n", BATCHES),
     _lua("lib/accept", "a job of a batch has the charge that it was given", "if bytes ~= alike.bytes then", "if false then", BATCH_RECORDS),
     _lua("lib/accept", "jobs of several pipelines have a lane each", "n == 1 or asked.one_kind", "true", BATCH_RECORDS),
     _lua("lib/known", "the limits of another are not the last one's", "and LAST_LIMITS[2] == own then", "then", TENANTS),
+    _lua("submit_batch", "what a plain job had is not the next one's", "    for j = #own, 3, -1 do own[j] = nil end\n", "", BATCH_RECORDS),
+    _py(
+        "jobs/batch_packing",
+        "an upload of a plain batch is looked up",
+        "if not (usual and new.url) or new.url.startswith(SCHEME):",
+        "if not (usual and new.url):",
+        BATCH_RECORDS,
+    ),
     _lua("submit_batch", "each job's fields are its own", "fields = item, from", "fields = items[1], from", BATCHES),
-    _lua("lib/events", "a batch cuts the feed", "'MAXLEN', '~', FEED_MOST, '*', 'e', asked[", "'*', 'e', asked[", EVENTS),
+    _lua("lib/events", "a batch cuts the feed", "'MAXLEN', '~', FEED_MOST, '*', 'e', (ids", "'*', 'e', (ids", EVENTS),
     _lua("lib/accept", "very many tags are written later", "if found.n >= TAGS_AT_ONCE then", "if false then", HOLDS),
     _lua(
         "lib/accept",
@@ -3094,7 +3127,7 @@ GUARDS = (
     ),
     _lua("lib/ending", "a log goes with its job", "redis.call('DEL', K.job(id), K.events(id), ", "redis.call('DEL', K.job(id), ", EVENTS),
     _lua("lib/events", "numbers go on when the oldest go", "length + tonumber(job.events_cut or '0')", "length", EVENTS),
-    _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == whose)", "true", EVENTS),
+    _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == workspace_id)", "true", EVENTS),
     _py("events/hub", "a gap is read from the log", "if page.after > self.place:", "if False:", HUB),
     _py("events/hub", "nothing is told twice", "if event.place > self.place and ", "if ", HUB),
     _py("events/hub", "a lost connection is made up for", "(name, EVERYTHING if text is None else text)", '(name, text or "")', HUB),

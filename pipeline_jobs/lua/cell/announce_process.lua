@@ -32,6 +32,7 @@ if leaving then
   redis.call('HDEL', K.processes(), process)
   -- An API process: announced without a row it would pass for one of an earlier version.
   redis.call('ZREM', K.apis(), process)
+  redis.call('ZREM', K.feed_readers(), process)
   -- An older one may live beside it: only what has lapsed was followed by this one. A younger one was to live on.
   if before then follow(began, NOW - life) end
   return

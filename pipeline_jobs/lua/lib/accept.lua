@@ -13,7 +13,8 @@
 --
 -- The jobs of a call belong to one tenant and one workspace. Each is {id, key = key of its record, job = its fields by name, fields = the
 -- same as a flat list, from = where that begins or nil, bytes = what that takes or nil, deadline and wait = ms from now or nil, adopt = fence
--- or nil}. Where the list has `alike`, those are fields that all have beside their own; `one_kind`: all are of one pipeline and pool.
+-- or nil}. Where the list has `alike`, those are fields that all have beside their own, and `keys` are those of the records; `one_kind`: all are
+-- of one pipeline and pool. Where it has `turn_of`, its first is in turn each of `n` jobs, which have these `ids`.
 
 -- Returns the first of so many. Orders are the time, unless an earlier call's are as high.
 local function take_orders(n)
@@ -131,7 +132,7 @@ end
 -- calling script ends with the admission. Most indexes get the same members, so one list is made for all of them: that is what makes a
 -- batch cheap. The last job comes first: the server looks for a place from the lowest score on.
 local function accept(asked, charge)
-  local first, n, alike = asked[1].job, #asked, asked.alike
+  local first, n, alike = asked[1].job, asked.n or #asked, asked.alike
   local tenant, workspace, now = first.tenant_id, first.workspace_id, int(NOW)
   local order, members, since, lanes, by_need, charges = take_orders(n), {}, {}, {}, {}, {}
   local owed, one_kind, placed, waiting = charge or 0, n == 1 or asked.one_kind, 0, 0
@@ -143,10 +144,10 @@ local function accept(asked, charge)
     alike.bytes = int(charge_of(asked[1], charges))
     redis.call('HSET', key, 'job_id', asked[1].id, 'order', int(order), 'status', 'queued', 'reason', 'fair_share', 'created_at', now, 'new_attempt', '1', 'events_cut', '1', 'store_bytes',
       alike.bytes, unpack(alike))
-    for i = 2, n do redis.call('COPY', key, asked[i].key) end
+    for i = 2, n do redis.call('COPY', key, asked.keys[i]) end
   end
   for i = n, 1, -1 do
-    local new = asked[i]
+    local new = asked.turn_of and asked.turn_of(i) or asked[i]
     local id, job = new.id, new.job
     if not lane or not one_kind and (job.pipeline ~= lane.pipeline or pool_of(job) ~= lane.pool) then
       lane = lane_of(lanes, pool_of(job), job.pipeline)
@@ -190,7 +191,10 @@ local function accept(asked, charge)
   add_all(K.tenant_status(tenant, 'queued'), members)
   add_all(K.ready_since(), since)
   add_all(K.workspace(tenant, workspace), members)
-  if first.batch_id then add_all(K.batch_jobs(first.batch_id), members) end
+  -- Copied within the server: neither the call nor the server's log has the members once more.
+  if first.batch_id then
+    redis.call('ZRANGESTORE', K.batch_jobs(first.batch_id), K.tenant_status(tenant, 'queued'), int(order), int(order + n - 1), 'BYSCORE')
+  end
   for _, one in pairs(lanes) do add_all(K.pipeline(tenant, one.pipeline), one_kind and members or one.members) end
   if tags then add_tags(tenant, tags) end
   fill_lanes(tenant, workspace, lanes)

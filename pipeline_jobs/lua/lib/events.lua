@@ -45,16 +45,24 @@ local function event(id, job, kind, text, why)
   return number
 end
 
--- The first event of new jobs (see accept), which is in their records (created_line). Only the feed can have listeners yet, so the feed alone
--- is notified.
+-- The first event of new jobs (see accept), which is in their records (created_line). Only the feed can have listeners yet, so the feed
+-- alone is notified. The jobs of a batch behind its first have one entry, if all announced API processes read it: those of a version before
+-- are in `apis` alone. Their places are the next ones behind the first's, the last of them the entry's own, so a reader may go on behind any
+-- of them. Its name is no id of a job or a batch: a version before would pass over it.
 local function tell_created(asked)
-  local tenant = asked[1].job.tenant_id
+  local tenant, batch, n, ids = asked[1].job.tenant_id, asked[1].job.batch_id, asked.n or #asked, asked.ids
   local key = K.feed(tenant)
   if FEED_MOST > 0 then
-    for i = 1, #asked - 1 do redis.call('XADD', key, '*', 'e', asked[i].id .. ':1') end
+    local at_once = n > 2 and batch and not redis.call('ZDIFF', 2, K.apis(), K.feed_readers())[1]
+    for i = 1, at_once and 0 or n - 1 do redis.call('XADD', key, '*', 'e', (ids and ids[i] or asked[i].id) .. ':1') end
+    -- The last one cuts the feed for all.
+    local last = at_once and 1 or n
+    local place = redis.call('XADD', key, 'MAXLEN', '~', FEED_MOST, '*', 'e', (ids and ids[last] or asked[last].id) .. ':1')
+    if at_once then
+      local ms, number = string.match(place, '^(%d+)%-(%d+)$')
+      redis.call('XADD', key, 'MAXLEN', '~', FEED_MOST, ms .. '-' .. int(number + n - 1), 'j', '/' .. batch .. ':' .. int(n - 1))
+    end
   end
-  -- The last one cuts the feed for all.
-  if FEED_MOST > 0 then redis.call('XADD', key, 'MAXLEN', '~', FEED_MOST, '*', 'e', asked[#asked].id .. ':1') end
   redis.call('PUBLISH', K.news(tenant), asked[1].id)
 end
 
