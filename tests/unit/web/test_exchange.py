@@ -17,11 +17,14 @@ import pytest
 from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import wsgi
+from gunicorn.http.errors import ParseException
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import IterUnreader
 from gunicorn.http.wsgi import FileWrapper
 from gunicorn.workers.gthread import ThreadWorker
+from structlog.contextvars import get_contextvars
 
+from pipeline_jobs.logs import bind_request_id
 from pipeline_jobs.web.server import exchange
 from pipeline_jobs.web.server.accounts import Owners
 from pipeline_jobs.web.server.client_connection import MAX_HEAD, Connection, Head
@@ -176,6 +179,24 @@ def test_a_small_answer_is_sent_in_one_piece() -> None:
     assert len(Exchange(APPS["whole"], REQUESTS[0], Parser).sock.sent) == 1
     # The first piece of a stream waits for no other, nor for the end.
     assert len(Exchange(APPS["in pieces"], REQUESTS[0], Parser).sock.sent) == 3
+
+
+def test_what_is_logged_of_no_request_has_nothing_of_the_one_before_in_its_thread() -> None:
+    for head in (b"GET /\xff HTTP/1.1", b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1", b"GET / HTTP/1.1\r\nA"):
+        bind_request_id("of-another-tenant")
+        with pytest.raises(ParseException):
+            next(Parser(CONFIG, iter([head + b"\r\n\r\n"]), LOCAL))
+        assert get_contextvars() == {}
+
+
+def test_bytes_count_as_gunicorn_counts_them_when_the_client_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaves(*_: Any) -> None:
+        raise ConnectionResetError
+
+    with monkeypatch.context() as gone:
+        gone.setattr(Sends, "sendall", leaves)
+        ours = Exchange(APPS["whole"], REQUESTS[0], Parser).said
+    assert ours == [("200 OK", 5)]
 
 
 def test_gunicorn_takes_what_is_ours() -> None:
