@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Any
 
 import redis
+from redis.connection import ConnectionPool
 from redis.driver_info import DriverInfo
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
@@ -24,7 +26,23 @@ def connect(url: str) -> redis.Redis:
     }  # fmt: skip
     if url.startswith(SCHEME):
         return redis.Redis.from_pool(master_pool(watched(url), **options))
-    return redis.Redis.from_url(url, **options)
+    pool: Any = _Pool.from_url(url, **options)
+    return redis.Redis.from_pool(pool)
+
+
+class _Pool(ConnectionPool):
+    """Puts no connection back on which a reply may still come: whoever had it next would read that as the answer to its own question, and
+    so on for ever. redis-py puts it back when a signal's exception (a run that is told to stop) leaves between question and reply."""
+
+    def release(self, connection: Any) -> None:
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, redis.ResponseError):
+            connection.disconnect()
+        super().release(connection)
+
+
+class _MasterPool(SentinelConnectionPool, _Pool):  # type: ignore[misc]
+    """The same of connections to a master."""
 
 
 class _MasterConnection(SentinelManagedConnection):
@@ -44,7 +62,7 @@ def master_pool(of: Watched, **options: Any) -> SentinelConnectionPool:
     """
     # A sentinel that is away is not waited for as a server is: the next one is asked.
     sentinels = Sentinel(list(of.sentinels), sentinel_kwargs={"socket_connect_timeout": 1, "socket_timeout": 1})
-    return SentinelConnectionPool(of.master, sentinels, connection_class=_MasterConnection, db=of.number, **dict(of.login), **options)
+    return _MasterPool(of.master, sentinels, connection_class=_MasterConnection, db=of.number, **dict(of.login), **options)
 
 
 #: What a server says that cannot answer now; BUSY: a script of somebody's runs for too long.

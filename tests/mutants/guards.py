@@ -116,6 +116,7 @@ STREAMS = "tests/integration/web/test_events.py"
 OF_RUN = "tests/unit/test_run.py"
 RUN_LOG, LOGS, WEB_LOGS = "tests/unit/test_run_log.py", "tests/integration/test_job_logs.py", "tests/integration/web/test_job_logs.py"
 CONNECTIONS, EXCHANGE = "tests/unit/web/test_connections.py", "tests/unit/web/test_exchange.py"
+HOSTILE_CLIENTS, BROKEN_CALLS = "tests/unit/web/test_hostile_clients.py", "tests/unit/test_broken_calls.py"
 COSTS = "tests/integration/web/test_costs.py"
 TURNS = "tests/unit/web/test_turns.py"
 ACCOUNTS = "tests/unit/web/test_accounts.py"
@@ -1270,7 +1271,7 @@ GUARDS = (
     _py("store/runner", "a write that did not reach the disk is not accepted", "if on_disk < 1:", "if False:", GUARDED),
     _py("store/runner", "a write that too few replicas have is not accepted", "if replicas < self._replicas:", "if False:", REPLICAS),
     _py(
-        "web/server/gunicorn_worker",
+        "web/server/listening",
         "a server that stops takes those that have connected",
         "while self._take(self.sockets[-1]):",
         "while False:",
@@ -3401,8 +3402,8 @@ GUARDS = (
     _py(
         "web/server/gunicorn_worker",
         "a head is gathered without a thread",
-        "elif head is Head.PARTIAL:\n            self._await_head(conn)\n        elif",
-        "elif",
+        "if head is not Head.COMPLETE:\n            return self._drop",
+        "if head is Head.GONE:\n            return self._drop",
         CONNECTIONS,
     ),
     _py(
@@ -3448,17 +3449,27 @@ GUARDS = (
     _py(
         "web/server/gunicorn_worker",
         "chunks that are none are not waited for",
-        "        conn.until = 0.0\n        if conn.fault:",
-        "        conn.until = 0.0\n        if False:",
+        "        if fault := conn.fault:",
+        "        if fault := ():",
         CONNECTIONS,
     ),
     _py(
         "web/server/gunicorn_worker",
         "a wrong body takes no room",
-        "      if conn.fault:\n              ",
-        "      if False:\n              ",
+        "size=size) if fault is None else",
+        "size=size) if True else",
         CONNECTIONS,
     ),
+    _py(
+        "web/server/gunicorn_worker",
+        "what one client sends does not end the process",
+        "        except Exception:\n            # What one",
+        "        except ZeroDivisionError:\n            # What one",
+        HOSTILE_CLIENTS,
+    ),
+    _py("web/server/gunicorn_worker", "who was refused is not served", "if not conn.is_refused:", "if True:", HOSTILE_CLIENTS),
+    _py("web/server/listening", "connections wait for room", "if error.errno not in _NO_ROOM:", "if True:", HOSTILE_CLIENTS),
+    _py("store/connection", "a reply that may still come is nobody's", "if error is not None and not", "if False and not", BROKEN_CALLS),
     _py("web/server/chunked_body", "chunks are bounded", "after > self._end or", "False or", CONNECTIONS),
     _py("web/server/chunked_body", "chunks are few", "self._count >= MAX_CHUNKS", "False", CONNECTIONS),
     _py("web/server/chunked_body", "a line ends somewhere", "len(line) >= MAX_LINE or", "False or", CONNECTIONS),

@@ -17,7 +17,7 @@ from typing import Any
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn
-from werkzeug.http import parse_cookie
+from werkzeug.sansio.http import parse_cookie
 
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.access.throttle import group
@@ -104,6 +104,8 @@ class Connection(TConn):  # type: ignore[misc]
         self.until = 0.0
         #: It was answered for the last time, and the client has not closed its end.
         self.is_left = False
+        #: It was refused while its body came: somebody else needed the room.
+        self.is_refused = False
         #: Status and reason that it will be answered at `until`.
         self.refusal: tuple[int, str] | None = None
         #: How many bytes of a small body have not come (of chunks: are asked for next), and how many have room that others cannot have.
@@ -299,7 +301,7 @@ class Connection(TConn):  # type: ignore[misc]
 
 def _shown(head: bytes) -> bytes:
     """The key of a request, or else its session. Nothing beside it: whoever varied that would be somebody else with each request, and push
-    others out of what is remembered. See `Access.caller`."""
+    others out of what is remembered. See `Access.caller`. Cookies are read as the request itself reads them, whatever bytes they have."""
     if keys := _BEARER.findall(head):
         return b"key " + b",".join(keys).strip()
     cookies = b"; ".join(_COOKIE.findall(head))

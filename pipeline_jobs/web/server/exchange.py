@@ -20,6 +20,7 @@ from gunicorn.http.body import LengthReader
 from gunicorn.http.message import Request, _ip_in_allow_list
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.wsgi import Response, WSGIErrorsWrapper
+from structlog.contextvars import clear_contextvars
 
 #: Longest body that goes out in one piece with its head, and longest header fields that are remembered, in bytes.
 MOST_JOINED, MOST_REMEMBERED = 65_536, 4096
@@ -50,6 +51,14 @@ class Parser(RequestParser):  # type: ignore[misc]
     def __init__(self, config: Config, source: Any, client: Any) -> None:
         super().__init__(config, source, client)
         self.mesg_class = partial(_Request, _Known(config, client))
+
+    def __next__(self) -> Any:
+        """What is logged of a request that is none has no id and no key of the one that its thread had before."""
+        try:
+            return super().__next__()
+        except BaseException:
+            clear_contextvars()
+            raise
 
     def finish_body(self, deadline: float | None = None, max_bytes: int | None = None) -> bool:
         """Of a body that was read, or is none, nothing is left to read, and no time limit need be set for it."""
@@ -104,8 +113,9 @@ class Answer(Response):  # type: ignore[misc]
             return
         head = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
         self.headers_sent = True
-        self.sock.sendall("".join(head).encode("latin-1") + arg)
+        # As gunicorn counts: what was given to be sent, even if the client leaves.
         self.sent = len(arg)
+        self.sock.sendall("".join(head).encode("latin-1") + arg)
 
 
 @lru_cache(maxsize=256)

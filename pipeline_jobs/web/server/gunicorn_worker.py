@@ -13,11 +13,12 @@ import gc
 import selectors
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import structlog
 from gunicorn import util
-from gunicorn.workers.gthread import ThreadWorker
 
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.web.access.throttle import Failures
@@ -28,6 +29,7 @@ from pipeline_jobs.web.server.body_room import BodyRoom
 from pipeline_jobs.web.server.client_connection import Connection, Head
 from pipeline_jobs.web.server.exchange import settle
 from pipeline_jobs.web.server.giving_way import Told, Way
+from pipeline_jobs.web.server.listening import Listening
 from pipeline_jobs.web.server.no_request import Refused, untold, write_problem
 
 #: How long a thread waits for the next request of its connection, in seconds, and how often it looks whether another needs a thread.
@@ -43,12 +45,13 @@ AT_WORK_SECONDS, MOST_AT_WORK_SECONDS = 0.5, 5.0
 #: How often it is looked whether one counts no more, or has paid, while others wait for its place, in seconds.
 LOOK_FOR_TURN_SECONDS = 0.02
 
+logger = structlog.get_logger("pipeline_jobs.web")
 _settings = load_settings()
 #: gunicorn's master imports this before it forks.
 _SHARES, _SERVED, _TOLD = Shares(), Served(), Told()
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+class Worker(Listening):
     """`worker_class`. Of the methods, `handle`, `handle_request` and `_another` run in the pool's threads, all others in the main one."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -86,63 +89,56 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._refused = refused
         util.write_error = partial(write_problem, refused=refused)
 
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """A worker that stops takes those that have connected, and then no more: with the listener they would be reset, POSTs that a
-        proxy does not send again among them. It may be called once more after that."""
-        super().set_accept_enabled(enabled)
-        while not self.alive and self.sockets:
-            while self._take(self.sockets[-1]):
-                pass
-            self.sockets.pop().close()
-
     def accept(self, listener: Any) -> None:
         """Take a new connection, unless another process that has fewer takes it now."""
         if _SHARES.has_more(self.age, self.nr_conns):
             time.sleep(HESITATION_SECONDS)
         self._take(listener)
 
-    def _take(self, listener: Any) -> bool:
-        """A new connection, if there is one."""
-        try:
-            sock, client = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return False
-        self.nr_conns += 1
+    def _welcome(self, sock: Any, client: Any, listener: Any) -> None:
+        """Its first request may have come with it."""
         _SHARES.tell(self.age, self.nr_conns)
         conn = Connection(self.cfg, sock, client, listener.getsockname(), self._closing, partial(self.method_queue.defer, self._rest))
         self._held[conn.address] += 1
         if self._held[conn.address] > self._most_held:
             self._refuse(conn, 429, "Too Many Requests")
-            return True
+            return
         if not self.cfg.is_ssl:
             conn.init()
         self.enqueue_req(conn)
-        return True
 
     def enqueue_req(self, conn: Connection) -> None:
         """A thread for a connection whose request has come, as far as whose it is may have one. Others wait without."""
+        try:
+            then = self._look(conn)
+        except Exception:
+            # What one client sends must not end the process, which has the connections of all.
+            logger.exception("what a client sent cannot be read")
+            then = self._drop
+        then(conn)
+
+    def _look(self, conn: Connection) -> Callable[[Connection], None]:
+        """What becomes of a connection, by what its client has sent."""
         if conn.missing:
-            self._go_on(conn, conn.gather_body())
-            return
+            return partial(self._go_on, is_sending=conn.gather_body())
         head = conn.gather() if conn.is_plain else Head.COMPLETE
-        if head is Head.GONE:
-            self._drop(conn)
-        elif head is Head.PARTIAL:
-            self._await_head(conn)
-        elif conn.is_plain and (status := conn.oversized()):
-            self._refuse_head(conn, status)
-        else:
-            conn.until = 0.0
-            if conn.is_plain:
-                conn.group = conn.identify(_settings.trusted_proxies, self._owners)
-                if size := conn.body(_settings.max_body_bytes):
-                    if conn.fault:
-                        # It takes no room, and nobody else's room is taken for it.
-                        self._refuse(conn, *conn.fault)
-                    else:
-                        self._await_body(conn, size)
-                    return
-            self._park(conn)
+        if head is not Head.COMPLETE:
+            return self._drop if head is Head.GONE else self._await_head
+        if conn.is_plain and (status := conn.oversized()):
+            return partial(self._refuse_head, status=status)
+        conn.until = 0.0
+        if conn.is_plain:
+            conn.group = conn.identify(_settings.trusted_proxies, self._owners)
+            if size := conn.body(_settings.max_body_bytes):
+                fault = conn.fault
+                # What is wrong takes no room, and nobody else's room is taken for it.
+                return partial(self._await_body, size=size) if fault is None else partial(self._refuse, status=fault[0], reason=fault[1])
+        return self._park
+
+    def on_pending_socket_readable(self, conn: Connection, client: Any) -> None:
+        """Not of one that was refused, for another's sake, since the poller said so."""
+        if not conn.is_refused:
+            super().on_pending_socket_readable(conn, client)
 
     def _await_body(self, conn: Connection, size: int) -> None:
         """Without a thread. There is room for all of it first: else it waits behind the others of whose it is."""
@@ -161,6 +157,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _take_room_of(self, group: str) -> None:
         """Whoever has most loses the body that has been coming for longest."""
         conn = next(iter(self._sending[group]))
+        conn.is_refused = True
         self.pending_conns.remove(conn)
         self.poller.unregister(conn.sock)
         self._refuse(conn, 429, "Too Many Requests")
@@ -192,8 +189,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
             return
         conn.until = 0.0
-        if conn.fault:
-            self._refuse(conn, *conn.fault)
+        if fault := conn.fault:
+            self._refuse(conn, *fault)
             return
         self._sends_no_more(conn)
         self._park(conn)
@@ -262,6 +259,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if now < self._next_look:
             return
         self._next_look = now + LOOK_FOR_LATE_SECONDS
+        self.look_for_room()
         for conn in [conn for conn in self.pending_conns if (conn.until or conn.timeout) <= now]:
             self.pending_conns.remove(conn)
             if conn.refusal:

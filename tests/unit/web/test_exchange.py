@@ -17,14 +17,17 @@ import pytest
 from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import wsgi
+from gunicorn.http.errors import ParseException
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import IterUnreader
 from gunicorn.http.wsgi import FileWrapper
 from gunicorn.workers.gthread import ThreadWorker
+from structlog.contextvars import get_contextvars
 
+from pipeline_jobs.logs import bind_request_id
 from pipeline_jobs.web.server import exchange
 from pipeline_jobs.web.server.accounts import Owners
-from pipeline_jobs.web.server.client_connection import MAX_HEAD, Connection
+from pipeline_jobs.web.server.client_connection import MAX_HEAD, Connection, Head
 from pipeline_jobs.web.server.exchange import MOST_JOINED, MOST_REMEMBERED, Answer, Parser, settle
 from pipeline_jobs.web.server.paced_socket import PacedSocket
 
@@ -178,6 +181,24 @@ def test_a_small_answer_is_sent_in_one_piece() -> None:
     assert len(Exchange(APPS["in pieces"], REQUESTS[0], Parser).sock.sent) == 3
 
 
+def test_what_is_logged_of_no_request_has_nothing_of_the_one_before_in_its_thread() -> None:
+    for head in (b"GET /\xff HTTP/1.1", b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1", b"GET / HTTP/1.1\r\nA"):
+        bind_request_id("of-another-tenant")
+        with pytest.raises(ParseException):
+            next(Parser(CONFIG, iter([head + b"\r\n\r\n"]), LOCAL))
+        assert get_contextvars() == {}
+
+
+def test_bytes_count_as_gunicorn_counts_them_when_the_client_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaves(*_: Any) -> None:
+        raise ConnectionResetError
+
+    with monkeypatch.context() as gone:
+        gone.setattr(Sends, "sendall", leaves)
+        ours = Exchange(APPS["whole"], REQUESTS[0], Parser).said
+    assert ours == [("200 OK", 5)]
+
+
 def test_gunicorn_takes_what_is_ours() -> None:
     assert (wsgi.Response, util.http_date) == (Answer, exchange._date)
 
@@ -288,3 +309,34 @@ def test_whose_a_request_is_its_own_head_says(conn: tuple[Connection, socket.soc
     assert [*names[4:7], *names[9:]] == [f"192.0.2.{number}" for number in (1, 1, 2, 3, 4)]
     assert [number for number, (_, is_known, _) in enumerate(seen) if is_known] == [1, 7]
     assert [number for number, (_, _, is_large) in enumerate(seen) if is_large] == [7]
+
+
+def test_whose_a_request_is_can_be_asked_of_any_bytes(conn: tuple[Connection, socket.socket]) -> None:
+    """The main thread asks: an error would be the end of the process, and of the connections of all."""
+    made, client = conn
+    rng = random.Random(11)
+    names = [b"Cookie", b"Authorization", b"X-Forwarded-For", b"Content-Length", b"Transfer-Encoding", b"Expect", b"X"]
+    pieces = [
+        b"\xff",
+        b"\xc3",
+        b"\x00",
+        b"Bearer ",
+        b"pipeline_jobs=",
+        b'"\\377"',
+        b"\xb2",
+        b"9" * 30,
+        b"chunked",
+        b"::1%x",
+        b",",
+        b";",
+        b":",
+        b" ",
+    ]
+    for _ in range(500):
+        fields = [rng.choice(names) + b": " + b"".join(rng.choices(pieces, k=rng.randrange(5))) for _ in range(3)]
+        made.parser.unreader.take_buffered()
+        client.sendall(b"\r\n".join([rng.choice(LINES), *fields, b"", b""]))
+        assert made.gather() is Head.COMPLETE
+        assert made.oversized() is None
+        assert isinstance(made.identify(rng.randrange(3), Owners()), str)
+        assert made.body(1000) in (0, *range(1001)), fields

@@ -1,0 +1,53 @@
+"""How gunicorn's threaded worker takes connections, where there may be no room for one more. Written against gunicorn 27."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import structlog
+from gunicorn.workers.gthread import ThreadWorker
+
+#: The process or the machine has no file, or no memory, for one more connection.
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+logger = structlog.get_logger("pipeline_jobs.web")
+
+
+class Listening(ThreadWorker):  # type: ignore[misc]
+    """Of the main thread."""
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """A worker that stops takes those that have connected, and then no more: with the listener they would be reset, POSTs that a
+        proxy does not send again among them. It may be called once more after that."""
+        super().set_accept_enabled(enabled)
+        while not self.alive and self.sockets:
+            while self._take(self.sockets[-1]):
+                pass
+            self.sockets.pop().close()
+
+    def _take(self, listener: Any) -> bool:
+        """A new connection, if there is one."""
+        try:
+            sock, client = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            # gunicorn ends the process, with all the connections that it has. Here the new ones wait until `look_for_room`: the listener
+            # stays readable, so another try now would be one of thousands.
+            logger.warning("no room for another connection", error=str(error), seldom=True)
+            self.worker_connections = 0
+            return False
+        self.nr_conns += 1
+        self._welcome(sock, client, listener)
+        return True
+
+    def look_for_room(self) -> None:
+        """Try again, if there was none."""
+        self.worker_connections = self.cfg.worker_connections
+
+    def _welcome(self, sock: Any, client: Any, listener: Any) -> None:
+        """What becomes of a new connection."""
+        raise NotImplementedError

@@ -1,0 +1,123 @@
+"""Whatever a client sends, and however many there are: the process goes on, with the connections of all others."""
+
+from __future__ import annotations
+
+import os
+import resource
+import selectors
+import socket
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import pytest
+from gunicorn.config import Config
+
+from pipeline_jobs.web.server.body_room import BodyRoom
+from pipeline_jobs.web.server.client_connection import Connection
+from pipeline_jobs.web.server.gunicorn_worker import Worker
+from tests.unit.web.test_gunicorn_worker import kind, options, port, start
+from tests.waiting import until
+
+__all__ = ["kind", "options", "port", "start"]
+
+#: Bytes that one or another reader of heads may not like.
+ODD = (
+    b"\xff",
+    b"\xc3",
+    b"a=\xff; b",
+    b'pipeline_jobs="\\377',
+    b"pipeline_jobs=\xe9",
+    b"Bearer \xff",
+    b"\xb2",
+    b"::1%x",
+    b"9" * 30,
+    b",",
+    b"",
+)
+NAMES = (b"Cookie", b"Authorization", b"X-Forwarded-For", b"X-Request-Id", b"Host", b"Content-Length", b"Transfer-Encoding", b"Expect")
+
+
+def answer(sender: socket.socket, path: bytes, field: bytes = b"Host: x") -> bytes:
+    """Status line and body of the answer to one request; empty: there was none."""
+    sender.sendall(b"GET " + path + b" HTTP/1.1\r\n" + field + b"\r\n\r\n")
+    head, _, body = sender.recv(65_536).partition(b"\r\n\r\n")
+    return head[9:12] + b" " + body
+
+
+def connect(port: int) -> socket.socket:
+    """As soon as it is up."""
+
+    def connected() -> socket.socket | None:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=15)
+        except ConnectionRefusedError:
+            return None
+
+    return until(connected, "gunicorn")
+
+
+def test_no_head_ends_the_process(port: int) -> None:
+    with connect(port) as other:
+        before = answer(other, b"/process")
+        for name in NAMES:
+            for value in ODD:
+                with connect(port) as sender:
+                    assert answer(sender, b"/odd", name + b": " + value)[:3] in (b"200", b"400", b"417"), (name, value)
+        assert answer(other, b"/process") == before
+
+
+def test_more_connections_than_the_process_can_have_files_wait(port: int) -> None:
+    with ExitStack() as stack:
+        first = stack.enter_context(connect(port))
+        before = answer(first, b"/process")
+        resource.prlimit(int(before.split()[1]), resource.RLIMIT_NOFILE, (40, 4096))
+        others = [stack.enter_context(connect(port)) for _ in range(60)]
+        assert answer(others[0], b"/process") == answer(first, b"/process") == before
+        last = others.pop()
+        last.sendall(b"GET /last HTTP/1.1\r\nHost: x\r\n\r\n")
+        for other in others:
+            other.close()
+        assert last.recv(65_536).endswith(b"/last")
+
+
+def body_begun(worker: Worker, address: str) -> tuple[Connection, socket.socket]:
+    """A connection whose small body has begun to come, and its client."""
+    ours, client = socket.socketpair()
+    conn = Connection(worker.cfg, ours, (address, 1), (address, 2), worker._closing, lambda *_: None)
+    conn.init()
+    worker.nr_conns += 1
+    worker._held[conn.address] += 1
+    client.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
+    worker.enqueue_req(conn)
+    return conn, client
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_request_that_lost_its_room_is_refused_once_and_never_served(leaves: bool) -> None:
+    """Though the rest of it has come, or its client has left, as the poller has said already."""
+    worker = Worker(1, os.getpid(), [], SimpleNamespace(), 30, Config(), None)
+    worker.poller = selectors.DefaultSelector()
+    worker._room = BodyRoom(9, 9, 9)
+    first, client = body_begun(worker, "127.0.0.1")
+    if leaves:
+        client.close()
+    else:
+        client.sendall(b"23456789")
+    ((key, _),) = worker.poller.select(0)
+    second, other = body_begun(worker, "127.0.0.2")
+    assert (worker.nr_conns, second.missing) == (1, 8)
+    key.data(key.fileobj)
+    assert (worker.nr_conns, first.turn, dict(worker._parked)) == (1, 0, {})
+    assert leaves or client.recv(100).startswith(b"HTTP/1.1 429 ")
+    for one in (first.sock, second.sock, client, other, worker.poller, worker.tmp):
+        one.close()
+
+
+def test_an_error_over_what_a_client_sent_ends_its_connection_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(1, os.getpid(), [], SimpleNamespace(), 30, Config(), None)
+    worker.poller = selectors.DefaultSelector()
+    monkeypatch.setattr(Connection, "identify", lambda *_: bytes([255]).decode())
+    conn, client = body_begun(worker, "127.0.0.1")
+    assert (worker.nr_conns, dict(worker._held), client.recv(1)) == (0, {}, b"")
+    for one in (conn.sock, client, worker.poller, worker.tmp):
+        one.close()
