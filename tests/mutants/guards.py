@@ -3518,12 +3518,12 @@ GUARDS = (
     _py(
         "web/server/giving_way",
         "nobody gives way to itself in another process",
-        " and cells[2 * _PLACES + at] != hash(name) for",
-        " for",
+        " and cells[2 * _PLACES + at] != own:",
+        ":",
         GIVING_WAY,
     ),
     _py("web/server/giving_way", "a long request is charged on its way", "if now >= going.charge_at:", "if False:", GIVING_WAY),
-    _py("web/server/giving_way", "what a process told ages", "one > begun and", "one and", GIVING_WAY),
+    _py("web/server/giving_way", "what a process told ages", "max(since)) > begun:", "max(since)) > 0:", GIVING_WAY),
     _py("web/server/giving_way", "who has used nearly as much gives way to nobody", "now) / TIMES - MARGIN", "now) / TIMES", GIVING_WAY),
     _py("web/server/giving_way", "or a little more", "now) / TIMES", "now)", GIVING_WAY),
     _py(
