@@ -201,10 +201,10 @@ def _read_body() -> bytes:
         if (data := arrived(environ, int(length))) is not None:
             return data
         with WATCH.limit(environ, seconds) as time:
-            data = environ["wsgi.input"].read(int(length))
-        if len(data) < int(length):
+            came: bytes = environ["wsgi.input"].read(int(length))
+        if len(came) < int(length):
             raise _incomplete(time.over, seconds)
-        return data
+        return came
     with WATCH.limit(environ, seconds) as time:
         try:
             data = request.get_data(cache=False)

@@ -126,10 +126,10 @@ class _Request(Request):  # type: ignore[misc]
         self._known = known
         super().__init__(*args)
 
-    def again(self, length: int, number: int) -> _Request:
+    def again(self, length: int, number: int) -> Any:
         """The same request once more. :param length: of its body."""
-        made = object.__new__(_Request)
-        vars(made).update(vars(self))
+        made: Any = object.__new__(_Request)
+        made.__dict__.update(self.__dict__)
         made.body, made.trailers, made.req_number, made.is_again = _Body(LengthReader(self.unreader, length)), [], number, True
         return made
 

@@ -92,7 +92,7 @@ class Watch:
 
 def arrived(environ: WSGIEnvironment, length: int) -> bytes | None:
     """The body of a request, so long, if all of it is here: it needs no limit. Behind other servers nobody can tell."""
-    take = getattr(environ["wsgi.input"], "arrived", None)
+    take: Callable[[int], bytes | None] | None = getattr(environ["wsgi.input"], "arrived", None)
     return None if take is None else take(length)
 
 
