@@ -18,8 +18,10 @@ from functools import cached_property
 from typing import Any
 
 import redis
+from hiredis import pack_command
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.commands.core import Script
+from redis.connection import HiredisRespSerializer
 
 from pipeline_jobs.store.scripts import Function
 
@@ -161,7 +163,7 @@ class Wire:
             # A signal's exception left in the middle: what comes now would be the reply to another question.
             own.connection.disconnect()
         own.busy = True
-        own.connection.send_command(*command)
+        _send(own.connection, command)
         try:
             reply = _reply(own.connection)
         except redis.ResponseError:
@@ -169,6 +171,31 @@ class Wire:
             raise
         own.busy = False
         return reply
+
+
+def _send(connection: Any, command: tuple[Any, ...]) -> None:
+    """As redis-py's `send_command`, whose way to a socket that is there and was asked lately is four calls long.
+
+    :param command: its first part is one word. :raises redis.RedisError: as that does; what was sent in part ends the connection.
+    """
+    sock, interval = connection._sock, connection.health_check_interval
+    is_due = interval and time.monotonic() > connection.next_health_check
+    if sock is None or is_due or type(connection._command_packer) is not HiredisRespSerializer:
+        connection.send_command(*command)
+        return
+    try:
+        sock.sendall(pack_command(command))
+    except TypeError as error:
+        raise redis.exceptions.DataError(error) from error
+    except TimeoutError:
+        connection.disconnect()
+        raise redis.TimeoutError("Timeout writing to socket") from None
+    except OSError as error:
+        connection.disconnect()
+        raise redis.ConnectionError(f"Error while writing to the server: {error.args}") from error
+    except BaseException:
+        connection.disconnect()
+        raise
 
 
 def _reply(connection: Any) -> Any:
