@@ -184,9 +184,13 @@ def _send(connection: Any, command: tuple[Any, ...]) -> None:
         connection.send_command(*command)
         return
     try:
-        sock.sendall(pack_command(command))
-    except TypeError as error:
-        raise redis.exceptions.DataError(error) from error
+        packed = pack_command(command)
+    except TypeError:
+        # It says what cannot be sent.
+        connection.send_command(*command)
+        return
+    try:
+        sock.sendall(packed)
     except TimeoutError:
         connection.disconnect()
         raise redis.TimeoutError("Timeout writing to socket") from None
