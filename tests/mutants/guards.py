@@ -3498,7 +3498,7 @@ GUARDS = (
     _py("web/server/exchange", "another head is another request", "data.startswith(self._head) and len(data)", "len(data)", EXCHANGE),
     _py("web/server/exchange", "a request that comes again has all of its body", ">= len(self._head) + self._length", ">= 0", EXCHANGE),
     _py("web/server/exchange", "an app's changes are of one request", "req.environ = environ.copy()", "req.environ = environ", EXCHANGE),
-    _py("web/server/exchange", "a body that was begun is not here", "or self.buf.tell() or not", "or not", EXCHANGE),
+    _py("web/server/exchange", "a body that was begun is not here", ">= length == reader.length:", ">= length:", EXCHANGE),
     _py("web/server/exchange", "values have one line", 'text.count("\\n") == len(values) - 1 and ', "", EXCHANGE),
     _py("web/light_flask", "what two rules could be is looked for", "if counts[method, path] == 1}", "}", LIGHT_FLASK),
     _py("web/light_flask", "a path of its own is no value", "or path in self._paths or", "or", LIGHT_FLASK),

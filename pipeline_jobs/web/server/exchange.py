@@ -104,7 +104,7 @@ class _Body(Body):  # type: ignore[misc]
         """All of it, so long, without a wait; None: some of it has not come, or was read before."""
         reader = self.reader
         data = reader.unreader.buf.getvalue()
-        if self.failed or self.buf.tell() or not len(data) >= length == reader.length:
+        if self.failed or not len(data) >= length == reader.length:
             return None
         reader.unreader.buf, reader.length = io.BytesIO(), 0
         reader.unreader.buf.write(data[length:])

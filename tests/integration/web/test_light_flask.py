@@ -11,10 +11,11 @@ import pytest
 from flask import Request, Response, current_app, g, request, session, signals, stream_with_context, url_for
 from flask.ctx import RequestContext
 from flask.testing import FlaskClient
+from werkzeug.routing import Map, Rule
 from werkzeug.test import EnvironBuilder
 
 from pipeline_jobs.web.asked import asked
-from pipeline_jobs.web.light_flask import Api
+from pipeline_jobs.web.light_flask import Api, SimpleRoutes
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get", "BREW")
 SEGMENTS = ("job_1_00000000", "bulk", "token", "search", "a b", "a:b", "\xe9", "x\n", "", "..")
@@ -57,16 +58,22 @@ def _filled(rule: str, segment: str) -> str:
     return "/".join(segment if part.startswith("<") else part for part in rule.split("/"))
 
 
+def test_what_two_rules_could_mean_is_for_werkzeug_to_say() -> None:
+    rules = ["/a/<x>", "/a/<int:y>", "/b/<x>", "/b/<x>/c", "/c/<int:x>", "/d", "/d", "/e/<path:x>", "/<x>", "/f/<x>/<y>"]
+    routes = SimpleRoutes(Map([Rule(rule, endpoint=str(number), methods=["GET"]) for number, rule in enumerate(rules)]))
+    found = {path: routes.find("GET", path) for path in ("/a/1", "/b/1", "/b/1/c", "/c/1", "/d", "/e/1", "/1", "/f/1/2", "/b/", "/b/\xe9")}
+    assert {path: (rule[0].endpoint, rule[1]) for path, rule in found.items() if rule} == {"/b/1": ("2", {"x": "1"})}
+    assert routes.find("PUT", "/b/1") is None
+
+
 @pytest.mark.parametrize("more", [{"HTTP_HOST": "a b"}, {"HTTP_HOST": ""}, {"HTTP_UPGRADE": "websocket", "HTTP_CONNECTION": "Upgrade"}])
 @pytest.mark.parametrize("path", ["/pipeline/jobs", "/pipeline/jobs/job_1_00000000"])
 def test_a_host_that_is_none_and_a_websocket_are_flasks_affair(client: FlaskClient, path: str, more: dict[str, str]) -> None:
     app = api_of(client)
 
     def of(kind: Callable[..., RequestContext]) -> Any:
-        context = kind(_environ(path, "GET", **more))
-        if context.url_adapter is None:
-            return type(context.request.routing_exception)
-        return _matched(context)
+        with kind(_environ(path, "GET", **more)) as context:
+            return type(context.request.routing_exception), context.request.url_rule, context.request.view_args
 
     assert of(app.request_context) == of(lambda environ: RequestContext(app, environ))
 

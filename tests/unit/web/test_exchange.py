@@ -182,6 +182,13 @@ def test_gunicorn_takes_what_is_ours() -> None:
     assert (wsgi.Response, wsgi.create, util.http_date) == (Answer, exchange._created, exchange._date)
 
 
+def test_values_are_good_together_if_each_is() -> None:
+    some: list[Any] = ["", "a", " a\t", "a b", "\xe4", "a\nb", "\n", "a\r", "\x00", "\x7f", "\u20ac", 1, None, b"a"]
+    for values in ([one, other] for one in some for other in some):
+        each = [isinstance(value, str) and wsgi.HEADER_VALUE_RE.fullmatch(value) is not None for value in values]
+        assert exchange._are_values(values) == all(each), values
+
+
 def test_names_of_fields_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "_PLAIN", set[str]())
     for number in range(2 * MOST_NAMES):
@@ -279,6 +286,17 @@ def test_a_head_that_comes_again_is_the_same_request_with_another_body(peer: Any
             theirs = served(RequestParser, pieces, peer, random.Random(number))
         assert [{**one, "is_again": None} for one in theirs] == [{**one, "is_again": None} for one in found], pieces
     assert again > 500
+
+
+def test_a_request_comes_again_as_soon_as_all_of_it_is_there() -> None:
+    """Whoever is told so lets a thread read it: that must not wait for its client."""
+    head = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n"
+    read = Parser(CONFIG, iter([b"GET / HTTP/1.1\r\n\r\n" + head + b"abc"]), LOCAL)
+    assert not read.repeats(b"")
+    next(read)
+    next(read)
+    assert [read.repeats(head + body) for body in (b"", b"de", b"def", b"defGET")] == [False, False, True, True]
+    assert not read.repeats(head.replace(b"3", b"2") + b"def")
 
 
 def test_a_body_that_is_here_is_taken_at_once_and_no_other() -> None:
