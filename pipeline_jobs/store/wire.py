@@ -18,10 +18,8 @@ from functools import cached_property
 from typing import Any
 
 import redis
-from hiredis import pack_command
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.commands.core import Script
-from redis.connection import HiredisRespSerializer
 
 from pipeline_jobs.store.scripts import Function
 
@@ -174,23 +172,18 @@ class Wire:
 
 
 def _send(connection: Any, command: tuple[Any, ...]) -> None:
-    """As redis-py's `send_command`, whose way to a socket that is there and was asked lately is four calls long.
+    """As redis-py's `send_command`, whose way to a socket that is there and was asked lately is longer.
 
-    :param command: its first part is one word. :raises redis.RedisError: as that does; what was sent in part ends the connection.
+    :raises redis.RedisError: as that does; what was sent in part ends the connection.
     """
     sock, interval = connection._sock, connection.health_check_interval
-    is_due = interval and time.monotonic() > connection.next_health_check
-    if sock is None or is_due or type(connection._command_packer) is not HiredisRespSerializer:
+    if sock is None or (interval and time.monotonic() > connection.next_health_check):
         connection.send_command(*command)
         return
+    packed = connection._command_packer.pack(*command)
     try:
-        packed = pack_command(command)
-    except TypeError:
-        # It says what cannot be sent.
-        connection.send_command(*command)
-        return
-    try:
-        sock.sendall(packed)
+        for part in packed:
+            sock.sendall(part)
     except TimeoutError:
         connection.disconnect()
         raise redis.TimeoutError("Timeout writing to socket") from None
