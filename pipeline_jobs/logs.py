@@ -11,11 +11,12 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from typing import Any, TextIO, cast
 
 import structlog
-from structlog.contextvars import bind_contextvars, clear_contextvars
+from structlog.contextvars import STRUCTLOG_KEY_PREFIX, STRUCTLOG_KEY_PREFIX_LEN, bind_contextvars, clear_contextvars
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, ExcInfo, Processor
 
@@ -23,13 +24,15 @@ from structlog.typing import EventDict, ExcInfo, Processor
 MARGIN = "  | "
 #: The logger above all of ours.
 OURS = logging.getLogger("pipeline_jobs")
+_ROOT = logging.getLogger()
+_WORDS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 
 #: What ends a line, or moves the cursor, with what stands for it. A new line has its margin.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(10), *range(11, 32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 #: How often a line is written that says that something failed and is tried again, in seconds, and how many of their causes are known.
 SELDOM_SECONDS, MAX_CAUSES = 60.0, 1000
 #: What structlog's renderers write otherwise than a value, and what a value has that they quote.
-_RENDERED_APART = {"exception", "exc_info", "stack", "stack_info", "logger_name"}
+_RENDERED_APART = {"exception", "exc_info", "stack", "stack_info", "logger_name", "_record"}
 _TO_QUOTE = frozenset(" \t=\r\n\"'")
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -97,6 +100,31 @@ def quiet(logger: str, repeats: Callable[[logging.LogRecord], bool]) -> None:
     _add_filter(logger, _Quiet(repeats))
 
 
+def say(logger: logging.Logger, level: int, text: str, about: Mapping[str, Any]) -> None:
+    """Write a line that has values only. Most often nobody but our own handler would be told of it: then the record that tells it to all
+    handlers is not made, which costs more than the line itself.
+
+    :param logger: right below `OURS`. :param level: one that is written. :param about: values by their names, in order.
+    """
+    line = _line(logger.name, level, text, about) if _is_told_alone(logger) else None
+    # Who cannot write says so as for any other line.
+    if line is None or not _handler.wrote(line):
+        # Not `log`, which would look for who calls it: no line says that.
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, text, (), None, extra={"about": about}))
+
+
+def _is_told_alone(logger: logging.Logger) -> bool:
+    """All lines of this logger go to our handler, as they are, and to no other."""
+    between = logger.filters or logger.handlers or OURS.handlers or not (logger.propagate and OURS.propagate)
+    return not between and _ROOT.handlers == [_handler] and _handler.filters == [within_limits] and not _handler.level
+
+
+def _line(logger: str, level: int, text: str, about: Mapping[str, Any]) -> str | None:
+    """What our formatter makes of it. None: it needs the whole record."""
+    written, word = _handler.formatter, _WORDS.get(level)
+    return written.line(logger, word, text, about) if type(written) is _Formatter and word else None
+
+
 def bind_request_id(request_id: str) -> None:
     """From now on each log line of this thread has this id, and nothing that an earlier request of the thread had bound."""
     clear_contextvars()
@@ -137,13 +165,25 @@ class _ToStderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            # One call, so that lines of several processes do not mix.
-            # Not into the log of the job that runs, which takes what is printed (`runlog.capture`).
-            out: Any = self.own or getattr(sys.stderr, "behind", sys.stderr)
-            out.write(self.format(record) + "\n")
-            out.flush()
+            self.write(self.format(record))
         except Exception:
             self.handleError(record)
+
+    def wrote(self, line: str) -> bool:
+        """It is written."""
+        try:
+            with self.lock:  # type: ignore[union-attr]
+                self.write(line)
+        except Exception:
+            return False
+        return True
+
+    def write(self, line: str) -> None:
+        # One call, so that lines of several processes do not mix.
+        # Not into the log of the job that runs, which takes what is printed (`runlog.capture`).
+        out: Any = self.own or getattr(sys.stderr, "behind", sys.stderr)
+        out.write(line + "\n")
+        out.flush()
 
 
 _handler = _ToStderr()
@@ -200,16 +240,29 @@ class _Formatter(ProcessorFormatter):
         del event["_record"]
         return super().format(record) if event.keys() & _RENDERED_APART else self._quick(event)
 
+    def line(self, logger: str, word: str, text: str, about: Mapping[str, Any]) -> str | None:
+        """The same of what would be such a record. :param word: for its level. None: it is a line for `format`."""
+        event: EventDict = {"event": text}
+        for variable, value in copy_context().items():
+            if variable.name.startswith(STRUCTLOG_KEY_PREFIX) and value is not ...:
+                event.setdefault(variable.name[STRUCTLOG_KEY_PREFIX_LEN:], value)
+        event["level"], event["logger"] = word, logger
+        event = cast(EventDict, _SHARED[-1](None, word, event))
+        for name, value in about.items():
+            event.setdefault(name, value)
+        return None if event.keys() & _RENDERED_APART else self._quick(event)
+
 
 def _quick_console(event: EventDict) -> str:
     """As structlog's `ConsoleRenderer` without colours, of a line that has values only."""
     _one_line(None, "", event)
     first = f"{event.pop('timestamp')} [{event.pop('level'):<9}] {event.pop('event'):<30} [{event.pop('logger')}]"
-    return " ".join([first, *(f"{name}={_quoted(event[name])}" for name in sorted(event))]).rstrip(" ")
-
-
-def _quoted(value: Any) -> str:
-    return value if isinstance(value, str) and _TO_QUOTE.isdisjoint(value) else repr(value)
+    # A call for each value takes longer than what is done with it.
+    values = [
+        f"{name}={value if isinstance(value, str) and _TO_QUOTE.isdisjoint(value) else repr(value)}"
+        for name, value in sorted(event.items())
+    ]
+    return " ".join([first, *values]).rstrip(" ")
 
 
 def _about(_logger: Any, _name: str, event: EventDict) -> EventDict:

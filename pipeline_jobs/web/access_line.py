@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Flask
 
+from pipeline_jobs import logs
 from pipeline_jobs.job import ANY_ID, Job
 from pipeline_jobs.web.access.caller import caller_in
 from pipeline_jobs.web.asked import asked
@@ -52,10 +53,11 @@ def say_answered(environ: Mapping[str, Any], status: str, sent: int, seconds: fl
     level = logging.DEBUG if code < 400 and rule and rule.startswith(_PROBES) else logging.INFO
     if not logger.isEnabledFor(level):
         return
-    whose = {name: value for name, value in _about(environ, ids).items() if value is not None}
-    answered = {"method": environ.get("REQUEST_METHOD"), "rule": rule, "status": code, "ms": round(seconds * 1000, 1), "bytes": sent}
-    # Not `log`, which would look for who calls it: no line says that.
-    logger.handle(logger.makeRecord(logger.name, level, "", 0, "request", (), None, extra={"about": {**answered, **whose}}))
+    about = {"method": environ.get("REQUEST_METHOD"), "rule": rule, "status": code, "ms": round(seconds * 1000, 1), "bytes": sent}
+    for name, value in _about(environ, ids).items():
+        if value is not None:
+            about[name] = value
+    logs.say(logger, level, "request", about)
 
 
 def _about(environ: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, str | None]:

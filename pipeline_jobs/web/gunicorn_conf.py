@@ -51,6 +51,10 @@ control_socket_disable = True
 SWITCH_SECONDS = 0.001
 
 
+def pre_request(worker: Any, request: Any) -> None:
+    """gunicorn's own would look whether its address is to be logged, of which our log has nothing."""
+
+
 def pre_fork(server: Any, worker: Any) -> None:
     """A row for what this worker will count: one that nobody has, or that a worker has left that ended."""
     worker.row = _counts.free_row({other.row for other in server.WORKERS.values()})

@@ -115,6 +115,7 @@ HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
 OF_RUN = "tests/unit/test_run.py"
 RUN_LOG, LOGS, WEB_LOGS = "tests/unit/test_run_log.py", "tests/integration/test_job_logs.py", "tests/integration/web/test_job_logs.py"
+LIGHT_FLASK = "tests/integration/web/test_light_flask.py"
 CONNECTIONS, EXCHANGE = "tests/unit/web/test_connections.py", "tests/unit/web/test_exchange.py"
 HOSTILE_CLIENTS, BROKEN_CALLS = "tests/unit/web/test_hostile_clients.py", "tests/unit/test_broken_calls.py"
 COSTS = "tests/integration/web/test_costs.py"
@@ -932,7 +933,11 @@ GUARDS = (
     ),
     _lua("continued", "and goes then", "if known[2] then redis.call('RPUSH', K.trash(), known[2]) end\n", "", RESULTS),
     _py(
-        "web/http/replies", "a lost result has another ETag", "content_type=_JSON), _etag(body)", "content_type=_JSON), _etag(data)", LARGE
+        "web/http/replies",
+        "a lost result has another ETag",
+        "return Reply(body, status, headers), _etag(body)",
+        "return Reply(body, status, headers), _etag(data)",
+        LARGE,
     ),
     _py(
         "web/http/replies",
@@ -3402,8 +3407,8 @@ GUARDS = (
     _py(
         "web/server/gunicorn_worker",
         "a head is gathered without a thread",
-        "if head is not Head.COMPLETE:\n            return self._drop",
-        "if head is Head.GONE:\n            return self._drop",
+        "if head in (Head.GONE, Head.PARTIAL):",
+        "if head is Head.GONE:",
         CONNECTIONS,
     ),
     _py(
@@ -3554,7 +3559,32 @@ GUARDS = (
         "web/server/client_connection", "another head is of another", "if self._seen != (fields, proxies):", "if not self._seen:", EXCHANGE
     ),
     _py("logs", "values that look like others are quoted", "and _TO_QUOTE.isdisjoint(value) else", "else", LOG_LINES),
-    _py("logs", "a shorter way for plain lines only", "if event.keys() & _RENDERED_APART else", "if False else", LOG_LINES),
+    _py("logs", "a shorter way for plain lines only", "(record) if event.keys() & _REND", "(record) if set() & _REND", LOG_LINES),
+    _py(
+        "logs",
+        "no record for plain lines only",
+        "return None if event.keys() & _RENDERED_APART else",
+        "return None if False else",
+        LOG_LINES,
+    ),
+    _py("logs", "who else hears of a line is told", "and _ROOT.handlers == [_handler] and", "and", LOG_LINES),
+    _py(
+        "logs",
+        "a line that cannot be written is said to be",
+        " or not _handler.wrote(line):",
+        " or (_handler.wrote(line), 0)[1]:",
+        LOG_LINES,
+    ),
+    _py("web/server/exchange", "another head is another request", "data.startswith(self._head) and len(data)", "len(data)", EXCHANGE),
+    _py("web/server/exchange", "a request that comes again has all of its body", ">= len(self._head) + self._length", ">= 0", EXCHANGE),
+    _py("web/server/exchange", "an app's changes are of one request", "req.environ = environ.copy()", "req.environ = environ", EXCHANGE),
+    _py("web/server/exchange", "a body that was begun is not here", ">= length == reader.length:", ">= length:", EXCHANGE),
+    _py("web/server/exchange", "values have one line", 'text.count("\\n") == len(values) - 1 and ', "", EXCHANGE),
+    _py("web/light_flask", "what two rules could be is looked for", "if counts[method, path] == 1}", "}", LIGHT_FLASK),
+    _py("web/light_flask", "a path of its own is no value", "or path in self._paths or", "or", LIGHT_FLASK),
+    _py("web/light_flask", "a host that is none", " and _is_good_host(environ):", ":", LIGHT_FLASK),
+    _py("web/light_flask", "whoever listens is told", "is not None or _is_heard():", "is not None:", LIGHT_FLASK),
+    _py("web/light_flask", "what is to be done at the end", "or self.app.calls_at_the_end or", "or", LIGHT_FLASK),
     _py("web/server/client_connection", "turns by tenant", "return owner or self", "return self", TURNS),
     _py(
         "web/server/accounts",
@@ -3598,12 +3628,12 @@ GUARDS = (
     _py(
         "web/server/giving_way",
         "nobody gives way to itself in another process",
-        " and cells[2 * _PLACES + at] != hash(name) for",
-        " for",
+        " and cells[2 * _PLACES + at] != own:",
+        ":",
         GIVING_WAY,
     ),
     _py("web/server/giving_way", "a long request is charged on its way", "if now >= going.charge_at:", "if False:", GIVING_WAY),
-    _py("web/server/giving_way", "what a process told ages", "one > begun and", "one and", GIVING_WAY),
+    _py("web/server/giving_way", "what a process told ages", "max(since)) > begun:", "max(since)) > 0:", GIVING_WAY),
     _py("web/server/giving_way", "who has used nearly as much gives way to nobody", "now) / TIMES - MARGIN", "now) / TIMES", GIVING_WAY),
     _py("web/server/giving_way", "or a little more", "now) / TIMES", "now)", GIVING_WAY),
     _py(

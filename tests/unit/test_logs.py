@@ -104,18 +104,59 @@ ODD_NAMES = [
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_a_line_that_goes_the_shorter_way_looks_as_structlogs(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_SHARED", [*logs._SHARED[:-1], lambda _logger, _name, event: {**event, "timestamp": "2026-01-01T00:00:00Z"}])
-    written, rng = logs.formatter(form), random.Random(3)
+    written, rng = cast(logs._Formatter, logs.formatter(form)), random.Random(3)
     for number in range(3000):
         about = {rng.choice(ODD_NAMES[: rng.choice((4, 13))]): rng.choice(ODD) for _ in range(rng.randrange(6))}
         line = logging.LogRecord("some.logger", rng.choice((10, 20, 25, 30, 50)), "", 0, str(rng.choice(ODD)), (), None)
         vars(line)["about"] = about
         with bound_contextvars(**{name: rng.choice(ODD) for name in rng.sample(["request_id", "rule", "key_id"], number % 3)}):
-            assert said(written.format, line) == said(
-                lambda one: ProcessorFormatter.format(cast(ProcessorFormatter, written), one), line
-            ), about
+            whole = said(lambda one: ProcessorFormatter.format(cast(ProcessorFormatter, written), one), line)
+            assert said(written.format, line) == whole, about
+            if line.levelno in logs._WORDS:
+                assert said(lambda one: without_record(written, one), line) in (whole, None), about
 
 
-def said(write: Callable[[logging.LogRecord], str], line: logging.LogRecord) -> Any:
+def without_record(written: logs._Formatter, line: logging.LogRecord) -> str | None:
+    return written.line(line.name, logs._WORDS[line.levelno], line.getMessage(), vars(line)["about"])
+
+
+class Hears(logging.Handler):
+    def __init__(self, heard: list[logging.LogRecord]) -> None:
+        super().__init__()
+        self.heard = heard
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(record)
+
+
+def test_a_line_that_has_no_record_is_for_our_handler_alone(process: Any) -> None:
+    said, heard = process("console"), list[logging.LogRecord]()
+    logger, other = logging.getLogger("pipeline_jobs.some"), Hears(heard)
+    logs.say(logger, logging.INFO, "alone", {"a": 1})
+    for one in (logger, logging.getLogger("pipeline_jobs"), logging.getLogger()):
+        one.addHandler(other)
+        logs.say(logger, logging.INFO, "heard", {"a": 1})
+        one.removeHandler(other)
+    logger.addFilter(lambda _: False)
+    logs.say(logger, logging.INFO, "kept back", {"a": 1})
+    logger.filters.clear()
+    logger.propagate = False
+    logs.say(logger, logging.INFO, "told to nobody", {"a": 1})
+    logger.propagate = True
+    assert [line.split("]")[1].split()[0] for line in said()] == ["alone", *3 * ["heard"]]
+    assert [(line.getMessage(), vars(line)["about"]) for line in heard] == 3 * [("heard", {"a": 1})]
+
+
+def test_a_line_that_cannot_be_written_says_so(process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    process("console")
+    faults = list[logging.LogRecord]()
+    monkeypatch.setattr(logs._handler, "write", lambda _: 1 / 0)
+    monkeypatch.setattr(logs._handler, "handleError", faults.append)
+    logs.say(logging.getLogger("pipeline_jobs.some"), logging.INFO, "lost", {})
+    assert [line.getMessage() for line in faults] == ["lost"]
+
+
+def said(write: Callable[[logging.LogRecord], str | None], line: logging.LogRecord) -> Any:
     """The line, or what kind of error there is instead of it."""
     try:
         return write(line)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b
 from itertools import chain
 from typing import Any, TypeVar
-from wsgiref.types import WSGIEnvironment
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import structlog
 from flask import Response, request
@@ -32,25 +32,55 @@ _JSON = "application/json"
 _CHUNK = 64 * 1024
 _RESULT = b',"result":'
 _JOBS = "/pipeline/jobs"
+_PRIVATE = ("Cache-Control", "private, no-cache")
 
 Found = TypeVar("Found")
 
 
 class Reply(Response):
-    """An answer whose headers are complete when it is made.
+    """An answer whose headers are complete when it is made: its length is set with the bytes and a Location is a path of ASCII.
 
-    werkzeug copies and checks all headers again when it sends an answer, to make up for what may be missing; that is a third of
-    the time of a GET. Here the length is set with the bytes and a Location is a path of ASCII.
+    werkzeug looks at each header as it is added, and copies and checks all of them again when it sends an answer, to make up for what may
+    be missing; that is a third of the time of a GET. What is no header, gunicorn refuses.
     """
+
+    def __init__(
+        self, data: bytes | Iterable[bytes], status: int = 200, headers: Mapping[str, str] | None = None, content_type: str | None = _JSON
+    ) -> None:
+        """:param headers: none of them says what the content is. :param content_type: None: there is none."""
+        self.headers, self._on_close, self.direct_passthrough = Headers(), [], False
+        self._fields = self.headers._list
+        self._status, self._status_code = _status(status)
+        if headers:
+            self._fields += headers.items()
+        if content_type is not None:
+            self._fields.append(("Content-Type", content_type))
+        if isinstance(data, bytes):
+            self._fields.append(("Content-Length", str(len(data))))
+            self.response = [data]
+        else:
+            self.response = data
+
+    def say(self, *fields: tuple[str, str]) -> None:
+        """Header fields that it does not have yet."""
+        self._fields += fields
 
     def get_wsgi_headers(self, environ: Any) -> Headers:
         return self.headers
 
-    def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """The bytes as they are, where nothing is to be closed behind them: what werkzeug wraps around each answer does no more."""
         if self._on_close or not isinstance(self.response, list) or environ["REQUEST_METHOD"] == "HEAD":
-            return super().get_app_iter(environ)
+            return super().__call__(environ, start_response)
+        start_response(self._status, self._fields.copy())
         return self.response
+
+
+@cache
+def _status(code: int) -> tuple[str, int]:
+    """As werkzeug has it: `201 CREATED`, and the number."""
+    made = Response(status=code)
+    return made.status, made.status_code
 
 
 def encode(body: Any) -> bytes:
@@ -70,7 +100,7 @@ def prefers(media_type: str) -> bool:
 
 def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer of JSON."""
-    return Reply(encode(body), status, headers, content_type=_JSON)
+    return Reply(encode(body), status, headers)
 
 
 def job_path(job: Job) -> str:
@@ -130,8 +160,7 @@ def job_reply_if_changed(job: Job, headers: Mapping[str, str] | None = None) -> 
     if not _known(etag):
         response, etag = _with_result(data, etag, job, 200, headers)
     else:
-        response = Reply(status=304, headers=headers)
-        response.headers.remove("Content-Type")
+        response = Reply([], 304, headers, None)
     _describe(response, job, etag)
     return response
 
@@ -147,14 +176,14 @@ def retry_after(job: Job) -> int:
     return int(min(10, max(1, age / 10)))
 
 
-def file_reply(path: str, before: bytes = b"", after: bytes = b"", status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def file_reply(path: str, before: bytes = b"", after: bytes = b"", status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
     """An answer of JSON, some of which is a file: it is neither parsed nor held in memory.
 
     :raises FileNotFoundError: there is no such artifact. :raises StoreUnavailable: the artifact store cannot be asked.
     """
     artifacts = web().cell.artifacts
     size, file = artifacts.stat(path).size, artifacts.open(path)
-    response = Reply(chain((before,), iter(partial(file.read, _CHUNK), b""), (after,)), status, headers, content_type=_JSON)
+    response = Reply(chain((before,), iter(partial(file.read, _CHUNK), b""), (after,)), status, headers)
     response.call_on_close(file.close)
     response.content_length = len(before) + size + len(after)
     return response
@@ -165,30 +194,28 @@ def _data(job: Job) -> bytes:
     return encode(row_body(job) if job.result_ref else job_body(job))
 
 
-def _with_result(data: bytes, etag: str, job: Job, status: int, headers: Mapping[str, str] | None) -> tuple[Response, str]:
+def _with_result(data: bytes, etag: str, job: Job, status: int, headers: Mapping[str, str] | None) -> tuple[Reply, str]:
     """The answer to `_data` and its ETag: of a large result with the file as it is for the last member."""
     path = job.result_ref
     if path is None:
-        return Reply(data, status, headers, content_type=_JSON), etag
+        return Reply(data, status, headers), etag
     try:
         return file_reply(path, data[:-1] + _RESULT, b"}", status, headers), etag
     except FileNotFoundError:
         return _lost_result(data, job, status, headers)
 
 
-def _lost_result(data: bytes, job: Job, status: int, headers: Mapping[str, str] | None) -> tuple[Response, str]:
+def _lost_result(data: bytes, job: Job, status: int, headers: Mapping[str, str] | None) -> tuple[Reply, str]:
     """With another ETag than the whole: who has this one must be given that."""
     logger.error("the result of a job cannot be read", job_id=job.job_id)
     body = data[:-1] + _RESULT + b"null}"
-    return Reply(body, status, headers, content_type=_JSON), _etag(body)
+    return Reply(body, status, headers), _etag(body)
 
 
-def _describe(response: Response, job: Job, etag: str) -> None:
-    headers = response.headers
-    headers.add("ETag", etag)
-    headers.add("Cache-Control", "private, no-cache")
+def _describe(response: Reply, job: Job, etag: str) -> None:
+    response.say(("ETag", etag), _PRIVATE)
     if not job.ended:
-        headers.add("Retry-After", str(retry_after(job)))
+        response.say(("Retry-After", str(retry_after(job))))
 
 
 def _etag(data: bytes) -> str:

@@ -25,7 +25,7 @@ from pipeline_jobs.web.http.json_bounds import MAX_ELEMENTS, MAX_KEYS, has_too_m
 from pipeline_jobs.web.http.sealing import unseal
 from pipeline_jobs.web.http.validation_errors import field_errors, refuse_fields
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.server.slow import WATCH
+from pipeline_jobs.web.server.slow import WATCH, arrived
 from pipeline_jobs.web.state import web
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -199,11 +199,13 @@ def _read_body() -> bytes:
         # The usual case, without the layers of streams that werkzeug puts around the server's.
         if int(length) > limit:
             raise RequestEntityTooLarge
+        if (data := arrived(environ, int(length))) is not None:
+            return data
         with WATCH.limit(environ, seconds) as time:
-            data: bytes = environ["wsgi.input"].read(int(length))
-        if len(data) < int(length):
+            came: bytes = environ["wsgi.input"].read(int(length))
+        if len(came) < int(length):
             raise _incomplete(time.over, seconds)
-        return data
+        return came
     with WATCH.limit(environ, seconds) as time:
         try:
             data = request.get_data(cache=False)

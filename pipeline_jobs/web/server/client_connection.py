@@ -56,6 +56,8 @@ class Head(Enum):
     #: gunicorn has something to say of it without waiting: it is complete, or it is none.
     COMPLETE = 1
     PARTIAL = 2
+    #: It is complete, as is its body, and is the one of the request before, of which nobody need look at anything again.
+    AGAIN = 4
     #: The client has closed its end.
     GONE = 3
 
@@ -137,6 +139,8 @@ class Connection(TConn):  # type: ignore[misc]
         data = self.parser.unreader.buf.getvalue()
         if not data:
             return Head.PARTIAL
+        if self.parser.repeats(data):
+            return Head.AGAIN
         # One empty line before a request is nothing (RFC 9112, section 2.2).
         at = data.find(_END, 1 if data.startswith(b"\r\n") else 0)
         # A line that ends otherwise, or is endless, or too much in all: refused as it is, without a wait for the rest.
@@ -146,7 +150,7 @@ class Connection(TConn):  # type: ignore[misc]
 
     def gather(self) -> Head:
         """The same after what has come meanwhile was read. Never waits."""
-        if (head := self.head()) is Head.COMPLETE:
+        if (head := self.head()) is not Head.PARTIAL:
             return head
         came = self._gather(MAX_HEAD)
         return self.head() if came else Head.PARTIAL if came is None else Head.GONE

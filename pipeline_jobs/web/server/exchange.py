@@ -9,6 +9,7 @@ Written against gunicorn 27, as `gunicorn_worker` is.
 from __future__ import annotations
 
 import io
+import re
 import time
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import wsgi
-from gunicorn.http.body import LengthReader
+from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.message import Request, _ip_in_allow_list
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.wsgi import Response, WSGIErrorsWrapper
@@ -24,7 +25,14 @@ from structlog.contextvars import clear_contextvars
 
 #: Longest body that goes out in one piece with its head, and longest header fields that are remembered, in bytes.
 MOST_JOINED, MOST_REMEMBERED = 65_536, 4096
-_made_environ, _made_date = wsgi.base_environ, util.http_date
+#: Most names of header fields that are remembered.
+MOST_NAMES = 256
+_made_environ, _made_date, _create = wsgi.base_environ, util.http_date, wsgi.create
+_END, _LENGTH = b"\r\n\r\n", "Content-Length"
+#: As gunicorn's `HEADER_VALUE_RE`, of several values in lines.
+_VALUES = re.compile(r"[ \t\x21-\x7e\x80-\xff\n]*")
+#: Names of fields that have been looked at.
+_PLAIN: set[str] = set()
 
 
 def settle(config: Config) -> None:
@@ -46,19 +54,47 @@ class _Known:
 
 
 class Parser(RequestParser):  # type: ignore[misc]
-    """Of a connection without HTTP/2."""
+    """Of a connection without HTTP/2. A client that keeps it often sends one head again and again: then the request is the last one, with a
+    body of its own."""
+
+    unreader: Any
+    mesg: Any
 
     def __init__(self, config: Config, source: Any, client: Any) -> None:
         super().__init__(config, source, client)
         self.mesg_class = partial(_Request, _Known(config, client))
+        #: The last head, if it may come again; and the bytes of its body.
+        self._head, self._length = b"", 0
+        self._may_repeat = config.proxy_protocol == "off"
+
+    def repeats(self, data: bytes) -> bool:
+        """The next request has come, all of it, and its head is the last one's to the byte: whatever was found of that one holds."""
+        return bool(self._head) and data.startswith(self._head) and len(data) >= len(self._head) + self._length
 
     def __next__(self) -> Any:
-        """What is logged of a request that is none has no id and no key of the one that its thread had before."""
+        if self.mesg and not self.mesg.should_close() and self.finish_body() and self.repeats(data := self.unreader.buf.getvalue()):
+            self.req_count += 1
+            self.unreader.buf = io.BytesIO()
+            self.unreader.buf.write(data[len(self._head) :])
+            self.mesg = self.mesg.again(self._length, self.req_count)
+            return self.mesg
+        return self._read()
+
+    def _read(self) -> Any:
+        """The next request, by gunicorn."""
+        data = self.unreader.buf.getvalue() if self._may_repeat else b""
+        self._head = b""
         try:
-            return super().__next__()
+            made = super().__next__()
         except BaseException:
+            # What is logged of a request that is none has no id and no key of the one that its thread had before.
             clear_contextvars()
             raise
+        end = data.find(_END) + len(_END)
+        # What came only meanwhile, or in chunks, or is waited for by a word, is read anew each time.
+        if len(_END) < end <= MOST_REMEMBERED and type(made.body.reader) is LengthReader and not made._expected_100_continue:
+            self._head, self._length = data[:end], made.body.reader.length
+        return made
 
     def finish_body(self, deadline: float | None = None, max_bytes: int | None = None) -> bool:
         """Of a body that was read, or is none, nothing is left to read, and no time limit need be set for it."""
@@ -68,13 +104,52 @@ class Parser(RequestParser):  # type: ignore[misc]
         return bool(super().finish_body(deadline, max_bytes))
 
 
+class _Body(Body):  # type: ignore[misc]
+    """Of a length that was said."""
+
+    def arrived(self, length: int) -> bytes | None:
+        """All of it, so long, without a wait; None: some of it has not come, or was read before."""
+        reader = self.reader
+        data = reader.unreader.buf.getvalue()
+        if self.failed or not len(data) >= length == reader.length:
+            return None
+        reader.unreader.buf, reader.length = io.BytesIO(), 0
+        reader.unreader.buf.write(data[length:])
+        return bytes(data[:length])
+
+
 class _Request(Request):  # type: ignore[misc]
     scheme: str
+    must_close: bool
+    unreader: Any
+    body: Any
     _expected_100_continue: bool
+    _closes: bool | None = None
+    #: Its head has come before, and what gunicorn made of that for the app.
+    is_again = False
+    environ: dict[str, Any] | None = None
 
     def __init__(self, known: _Known, *args: Any) -> None:
         self._known = known
         super().__init__(*args)
+
+    def again(self, length: int, number: int) -> Any:
+        """The same request once more. :param length: of its body."""
+        made: Any = object.__new__(_Request)
+        made.__dict__.update(self.__dict__)
+        made.body, made.trailers, made.req_number, made.is_again = _Body(LengthReader(self.unreader, length)), [], number, True
+        return made
+
+    def set_body_reader(self) -> None:
+        super().set_body_reader()
+        if type(self.body.reader) is LengthReader:
+            self.body = _Body(self.body.reader)
+
+    def should_close(self) -> bool:
+        """As gunicorn's, which looks through all fields, four times for each request."""
+        if self._closes is None:
+            self._closes = bool(super().should_close())
+        return self.must_close or self._closes
 
     def _peer_is_trusted_proxy(self) -> bool:
         return self._known.is_trusted
@@ -99,32 +174,41 @@ class Answer(Response):  # type: ignore[misc]
     upgrade: bool
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
-        """Most are the same in all answers: each is looked at once."""
+        """Names of fields are few: each is looked at once. Values are looked at together."""
+        if not _PLAIN.issuperset([name for name, _ in headers]) or not _are_values([value for _, value in headers]):
+            super().process_headers(headers)
+            _learn(headers)
+            return
         for name, value in headers:
-            found, length, is_upgrade = _header(name, value)
-            self.headers += found
-            self.response_length = self.response_length if length is None else length
-            self.upgrade = self.upgrade or is_upgrade
+            if name == _LENGTH:
+                self.response_length = int(value)
+            self.headers.append((name, value.strip(" \t")))
 
     def write(self, arg: bytes) -> None:
         is_whole = type(arg) is bytes and len(arg) == self.response_length and 0 < len(arg) <= MOST_JOINED
         if self.headers_sent or self._omits_body or not is_whole:
             super().write(arg)
             return
-        head = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+        head = [*self.default_headers(), *[f"{name}: {value}\r\n" for name, value in self.headers], "\r\n"]
         self.headers_sent = True
         # As gunicorn counts: what was given to be sent, even if the client leaves.
         self.sent = len(arg)
         self.sock.sendall("".join(head).encode("latin-1") + arg)
 
 
-@lru_cache(maxsize=256)
-def _header(name: str, value: str) -> tuple[tuple[tuple[str, str], ...], int | None, bool]:
-    """What gunicorn makes of it. Raises what gunicorn does: that is not remembered."""
-    asked = Response.__new__(Response)
-    asked.headers, asked.response_length, asked.upgrade = [], None, False
-    asked.process_headers([(name, value)])
-    return tuple(asked.headers), asked.response_length, asked.upgrade
+def _learn(headers: list[tuple[str, str]]) -> None:
+    """The names of these are good: gunicorn has said so. What it does more than to send them on, it does each time."""
+    for name, _ in headers:
+        if len(_PLAIN) < MOST_NAMES and (name == _LENGTH or not (name.lower() == _LENGTH.lower() or util.is_hoppish(name))):
+            _PLAIN.add(name)
+
+
+def _are_values(values: list[str]) -> bool:
+    """gunicorn takes them all."""
+    if not {str}.issuperset(map(type, values)):
+        return False
+    text = "\n".join(values)
+    return text.count("\n") == len(values) - 1 and _VALUES.fullmatch(text) is not None
 
 
 class _Errors(io.RawIOBase):
@@ -151,5 +235,19 @@ def _date(timestamp: float | None = None) -> str:
     return _date_of(int(time.time() if timestamp is None else timestamp))
 
 
+def _created(req: Any, sock: Any, client: Any, server: Any, cfg: Config, *more: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """The answer to a request, and the environment. Of a head that comes again the latter is the last one's, as the app was given it."""
+    kept = getattr(req, "environ", None)
+    if kept is None or more or options:
+        answer, environ = _create(req, sock, client, server, cfg, *more, **options)
+        if getattr(req, "is_again", False):
+            req.environ = environ.copy()
+        return answer, environ
+    answer = wsgi.Response(req, sock, cfg)
+    hints = wsgi._make_early_hints_callback(req, sock, answer)
+    return answer, {**kept, "wsgi.input": req.body, "gunicorn.socket": sock, "wsgi.early_hints": hints}
+
+
 # gunicorn looks these up for each request.
 wsgi.base_environ, wsgi.Response, util.http_date = lambda config: dict(_environ(config)), Answer, _date
+wsgi.create = _created

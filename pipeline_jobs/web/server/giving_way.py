@@ -16,6 +16,7 @@ import mmap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from time import monotonic, thread_time
 from typing import Any
 
@@ -54,13 +55,16 @@ class Told:
 
     def has_less(self, place: int, name: str, part: float, now: float) -> bool:
         """In another process somebody else is at work who has used less than so much."""
-        cells, begun = self._cells, int((now - CLAIM_SECONDS) * 1000)
+        cells, begun, own = self._cells, int((now - CLAIM_SECONDS) * 1000), hash(name)
         since = cells[:_PLACES].tolist()
         since[place % _PLACES] = 0
-        # Each request asks several times, and most often there is nobody.
-        return max(since) > begun and any(
-            one > begun and cells[_PLACES + at] < part * 1e6 and cells[2 * _PLACES + at] != hash(name) for at, one in enumerate(since)
-        )
+        # Each request asks several times, and few processes have one at work.
+        while (latest := max(since)) > begun:
+            at = since.index(latest)
+            if cells[_PLACES + at] < part * 1e6 and cells[2 * _PLACES + at] != own:
+                return True
+            since[at] = 0
+        return False
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +126,8 @@ class Way:
         :param parked: how many requests of a tenant or an address wait for a thread.
         """
         self._told, self._place, self._parked, self._clock = told, place, parked, clock
-        self._freed = threading.Condition()
+        self._lock = threading.RLock()
+        self._freed = threading.Condition(self._lock)
         #: Requests that go before those of others, as long as they are at work.
         self._going: list[Going] = []
         self._waiting = 0
@@ -150,11 +155,11 @@ class Way:
         if now >= going.charge_at:
             self._charge(going, now)
         if self._must_wait(going.group, now):
-            with self._freed:
+            with self._lock:
                 self._wait(going, now)
 
     def stand_back(self, going: Going) -> None:
-        with self._freed:
+        with self._lock:
             self._ends(going, self._clock())
 
     def _begins(self, conn: Any) -> Going:
@@ -163,7 +168,7 @@ class Way:
         going = Going(self, conn, conn.group, now, thread_time(), now + CHARGE_SECONDS)
         going.is_first = conn.is_known and self.first.part(conn.group, now) < MOST_CLAIMED
         if going.is_first:
-            with self._freed:
+            with self._lock:
                 # Those that have been at work for long are nobody's concern.
                 self._going = [other for other in self._going if now - other.since < CLAIM_SECONDS]
                 self._going.append(going)
@@ -175,7 +180,7 @@ class Way:
         _HERE.going = None
         now = self._clock()
         self._charge(going, now, getattr(going.conn.sock, "cost", 0.0))
-        with self._freed:
+        with self._lock:
             self._ends(going, now)
 
     def _charge(self, going: Going, now: float, cost: float = 0.0) -> None:
@@ -208,10 +213,14 @@ class Way:
 
     def _must_wait(self, group: str, now: float) -> bool:
         """Another is at work who has used less."""
+        others = [going for going in self._going if going.group != group]
+        if not others and not self._told.has_less(self._place, group, inf, now):
+            # Most often nobody else is, and then it does not matter what anybody has used.
+            return False
         part = self._weight(group, now) / TIMES - MARGIN
         if part <= 0:
             return False
-        return any(self._weight(going.group, now) < part for going in self._first(now)) or (
+        return any(going.goes_first(now) and self._weight(going.group, now) < part for going in others) or (
             self._told.has_less(self._place, group, part, now)
         )
 
@@ -219,14 +228,14 @@ class Way:
         """What one has used, as it counts."""
         return self.used.part(group, now) * (COUNTS_TIMES if self._parked(group) > MOST_WAITING else 1.0)
 
-    def _first(self, now: float) -> list[Going]:
-        """Those that do now."""
-        return [going for going in self._going if going.goes_first(now)]
-
     def _tell(self, now: float) -> None:
-        """To the other processes."""
-        if first := self._first(now):
-            least = first[0] if len(first) == 1 else min(first, key=lambda going: self._weight(going.group, now))
-            self._told.tell(self._place, least.group, self._weight(least.group, now), least.since)
-        else:
+        """To the other processes: who of those that go first has used least."""
+        least, weight = None, inf
+        for going in self._going:
+            # Those of one weigh the same.
+            if (least is None or going.group != least.group) and going.goes_first(now) and (own := self._weight(going.group, now)) < weight:
+                least, weight = going, own
+        if least is None:
             self._told.tell(self._place, "", 0.0, 0.0)
+        else:
+            self._told.tell(self._place, least.group, weight, least.since)

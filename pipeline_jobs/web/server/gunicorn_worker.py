@@ -122,7 +122,7 @@ class Worker(Listening):
         if conn.missing:
             return partial(self._go_on, is_sending=conn.gather_body())
         head = conn.gather() if conn.is_plain else Head.COMPLETE
-        if head is not Head.COMPLETE:
+        if head in (Head.GONE, Head.PARTIAL):
             return self._drop if head is Head.GONE else self._await_head
         if conn.is_plain and (status := conn.oversized()):
             return partial(self._refuse_head, status=status)
@@ -305,7 +305,8 @@ class Worker(Listening):
             if conn.cost or not conn.is_at_work or time.monotonic() - conn.since > MOST_AT_WORK_SECONDS / 2:
                 # What was heavy is charged, and it counts as at work no longer than that: the main thread gives it another turn.
                 return True
-            if (head := self._another(conn)) is not Head.COMPLETE or conn.oversized():
+            head = self._another(conn)
+            if head is not Head.AGAIN and (head is not Head.COMPLETE or conn.oversized()):
                 return head is not Head.GONE
             if conn.identify(_settings.trusted_proxies, self._owners) != conn.group:
                 # Another's request, behind a proxy, or the first one whose credentials are known: it takes its own turn.
@@ -322,25 +323,24 @@ class Worker(Listening):
 
     def _another(self, conn: Connection) -> Head:
         """The connection's next request is there, or a thread that stays with it would be missed."""
-        if conn.head() is Head.COMPLETE:
-            return self._with_body(conn)
+        if (head := conn.head()) is not Head.PARTIAL:
+            return self._with_body(conn, head)
         for _ in range(round(STAY_SECONDS / LOOK_SECONDS)):
             # A connection without a thread goes first. (One in the pool's queue may be there until a free thread has woken up.)
             if not self.alive or self._busy > self.cfg.threads or self._parked.get(conn.group):
                 return Head.PARTIAL
             if conn.readable.poll(LOOK_SECONDS * 1000):
-                head = conn.gather()
-                return self._with_body(conn) if head is Head.COMPLETE else head
+                return self._with_body(conn, conn.gather())
         return Head.PARTIAL
 
-    def _with_body(self, conn: Connection) -> Head:
+    def _with_body(self, conn: Connection, head: Head) -> Head:
         """Many clients send a small body in a piece of its own, right behind the head. For another one the main thread waits."""
-        if not conn.oversized() and (size := conn.body(_settings.max_body_bytes)):
+        if head is Head.COMPLETE and not conn.oversized() and (size := conn.body(_settings.max_body_bytes)):
             conn.readable.poll(LOOK_SECONDS * 1000)
             is_sending, conn.missing = conn.begin_body(size), 0
             if is_sending or conn.fault:
                 return Head.PARTIAL
-        return Head.COMPLETE
+        return head
 
     def _await_head(self, conn: Connection) -> None:
         conn.until = conn.until or time.monotonic() + _settings.request_seconds

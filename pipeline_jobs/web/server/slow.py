@@ -90,6 +90,12 @@ class Watch:
             self.look()
 
 
+def arrived(environ: WSGIEnvironment, length: int) -> bytes | None:
+    """The body of a request, so long, if all of it is here: it needs no limit. Behind other servers nobody can tell."""
+    take: Callable[[int], bytes | None] | None = getattr(environ["wsgi.input"], "arrived", None)
+    return None if take is None else take(length)
+
+
 def rests(environ: WSGIEnvironment) -> None:
     """This request's thread waits from now on: another request of its client may be served meanwhile."""
     sock = environ.get("gunicorn.socket")

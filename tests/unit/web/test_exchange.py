@@ -28,7 +28,7 @@ from pipeline_jobs.logs import bind_request_id
 from pipeline_jobs.web.server import exchange
 from pipeline_jobs.web.server.accounts import Owners
 from pipeline_jobs.web.server.client_connection import MAX_HEAD, Connection, Head
-from pipeline_jobs.web.server.exchange import MOST_JOINED, MOST_REMEMBERED, Answer, Parser, settle
+from pipeline_jobs.web.server.exchange import MOST_JOINED, MOST_NAMES, MOST_REMEMBERED, Answer, Parser, settle
 from pipeline_jobs.web.server.paced_socket import PacedSocket
 
 #: gunicorn's own.
@@ -200,7 +200,21 @@ def test_bytes_count_as_gunicorn_counts_them_when_the_client_has_left(monkeypatc
 
 
 def test_gunicorn_takes_what_is_ours() -> None:
-    assert (wsgi.Response, util.http_date) == (Answer, exchange._date)
+    assert (wsgi.Response, wsgi.create, util.http_date) == (Answer, exchange._created, exchange._date)
+
+
+def test_values_are_good_together_if_each_is() -> None:
+    some: list[Any] = ["", "a", " a\t", "a b", "\xe4", "a\nb", "\n", "a\r", "\x00", "\x7f", "\u20ac", 1, None, b"a"]
+    for values in ([one, other] for one in some for other in some):
+        each = [isinstance(value, str) and wsgi.HEADER_VALUE_RE.fullmatch(value) is not None for value in values]
+        assert exchange._are_values(values) == all(each), values
+
+
+def test_names_of_fields_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "_PLAIN", set[str]())
+    for number in range(2 * MOST_NAMES):
+        exchange._learn([(f"X-{number}", "x")])
+    assert len(exchange._PLAIN) == MOST_NAMES
 
 
 FIELDS = [
@@ -237,6 +251,88 @@ def test_a_request_is_read_as_gunicorn_reads_it_whatever_came_before_on_its_conn
         # The same fields behind another line, too.
         heads += [rng.choice(LINES) + b"\r\n" + head.partition(b"\r\n")[2] for head in few]
         assert parsed(Parser, heads, peer) == parsed(RequestParser, heads, peer), heads
+
+
+BODIES = [
+    b"",
+    b"Content-Length: 3",
+    b"Content-Length: 3\r\nX: y",
+    b"Transfer-Encoding: chunked",
+    b"Expect: 100-continue\r\nContent-Length: 3",
+]
+
+
+def served(parser: type[RequestParser], pieces: list[bytes], peer: Any, rng: random.Random) -> list[dict[str, Any]]:
+    """What the app is given of each request on one connection, whose pieces come one after another. Some bodies are not read."""
+    read, found = parser(CONFIG, iter(pieces), peer), list[dict[str, Any]]()
+    sock: Any = SimpleNamespace(send=lambda _: None, sendall=lambda _: None)
+    try:
+        for request in read:
+            answer, environ = wsgi.create(request, sock, peer, ("127.0.0.1", 80), CONFIG)
+            answer.start_response("204 No Content", [])
+            body = environ.pop("wsgi.input")
+            asked = {name: value for name, value in environ.items() if type(value) in (str, bool, tuple)}
+            asked["gunicorn.socket"], asked["hints"] = environ["gunicorn.socket"] is sock, callable(environ["wsgi.early_hints"])
+            # What an app does to its environment is of this request alone.
+            environ.clear()
+            said = request.method, request.uri, request.path, request.query, request.version, request.headers, request.trailers
+            ends = answer.should_close(), body.read() if rng.random() < 0.7 else b""
+            found.append({"environ": asked, "said": said, "ends": ends, "is_again": getattr(request, "is_again", False)})
+    except Exception as error:
+        found.append({"error": (type(error), str(error)), "is_again": False})
+    return found
+
+
+def _connection(rng: random.Random) -> list[bytes]:
+    """Requests of a few heads again and again, each with a body of its own, in pieces."""
+    heads = [rng.choice([*LINES[:7], LINES[0], LINES[6]]) + b"\r\nHost: a\r\nA: " + bytes([rng.choice(b"bc")]) for _ in range(2)]
+    whole, same = b"", (heads[0], b"")
+    for _ in range(8):
+        head, fields = same = same if rng.random() < 0.6 else (rng.choice(heads), rng.choice(BODIES))
+        body = bytes(rng.choices(b"abc\r\n", k=3)) if b"Length" in fields else b"1\r\nx\r\n0\r\n\r\n" if fields.startswith(b"T") else b""
+        whole += head + (b"\r\n" + fields if fields else b"") + b"\r\n\r\n" + body
+    cuts = sorted(rng.sample(range(1, len(whole)), rng.randrange(6)))
+    return [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+
+
+@pytest.mark.parametrize("peer", [LOCAL, ("10.0.0.1", 4444)])
+def test_a_head_that_comes_again_is_the_same_request_with_another_body(peer: Any) -> None:
+    rng, stock, again = random.Random(11), pytest.MonkeyPatch(), 0
+    for number in range(1500):
+        pieces = _connection(rng)
+        found = served(Parser, pieces, peer, random.Random(number))
+        again += sum(one.pop("is_again") for one in found)
+        with stock.context() as patch:
+            patch.setattr(wsgi, "create", exchange._create)
+            theirs = served(RequestParser, pieces, peer, random.Random(number))
+        assert [{**one, "is_again": None} for one in theirs] == [{**one, "is_again": None} for one in found], pieces
+    assert again > 500
+
+
+def test_a_request_comes_again_as_soon_as_all_of_it_is_there() -> None:
+    """Whoever is told so lets a thread read it: that must not wait for its client."""
+    head = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n"
+    read = Parser(CONFIG, iter([b"GET / HTTP/1.1\r\n\r\n" + head + b"abc"]), LOCAL)
+    assert not read.repeats(b"")
+    next(read)
+    next(read)
+    assert [read.repeats(head + body) for body in (b"", b"de", b"def", b"defGET")] == [False, False, True, True]
+    assert not read.repeats(head.replace(b"3", b"2") + b"def")
+
+
+def test_a_body_that_is_here_is_taken_at_once_and_no_other() -> None:
+    head = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n"
+    for _ in range(2):
+        read = Parser(CONFIG, iter([head + b"abc" + head + b"de", b"f" + head + b"ghi"]), LOCAL)
+        assert next(read).body.arrived(3) == b"abc"
+        second = next(read)
+        assert second.body.arrived(3) is None
+        assert second.body.read(1) == b"d"
+        assert second.body.arrived(2) is None
+        assert second.body.read() == b"ef"
+        third = next(read)
+        assert third.body.arrived(4) is None
+        assert (third.body.arrived(3), third.body.read(), read.finish_body()) == (b"ghi", b"", True)
 
 
 def test_a_body_that_nobody_read_is_not_taken_for_the_next_request() -> None:
