@@ -1,11 +1,11 @@
-"""The request that is being answered, taken out of Flask's own variable. Written against Flask 3.1."""
+"""The request that is being answered, taken out of Flask's proxy once."""
 
 from __future__ import annotations
 
-from flask import Request
-from flask.globals import _cv_request
+from flask import Request, request
 
 
 def asked() -> Request:
     """The request itself: each look at it through Flask's proxy takes five times as long as this."""
-    return _cv_request.get().request
+    found: Request = request._get_current_object()  # type: ignore[attr-defined]
+    return found

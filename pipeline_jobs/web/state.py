@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask.globals import _cv_app
+from flask import current_app
 
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.operation.health import Acceptance
@@ -48,5 +48,5 @@ class Web:
 
 def web() -> Web:
     """The parts of the app that serves this request."""
-    found: Web = _cv_app.get().app.extensions[EXTENSION]
+    found: Web = current_app._get_current_object().extensions[EXTENSION]  # type: ignore[attr-defined]
     return found

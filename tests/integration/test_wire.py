@@ -146,8 +146,8 @@ def test_a_connection_that_broke_as_a_command_was_sent_ends(error: BaseException
         raise error
 
     connection = SimpleNamespace(
-        _sock=SimpleNamespace(sendall=sendall), _command_packer=HiredisRespSerializer(), health_check_interval=1, next_health_check=float("inf"),
-        disconnect=lambda: ended.append(1),
+        _sock=SimpleNamespace(sendall=sendall), _command_packer=HiredisRespSerializer(), health_check_interval=1,
+        next_health_check=float("inf"), disconnect=lambda: ended.append(1),
     )  # fmt: skip
     with pytest.raises(redis.ConnectionError if isinstance(error, OSError) else type(error)):
         _send(connection, ("PING",))

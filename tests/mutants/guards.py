@@ -115,7 +115,6 @@ HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
 OF_RUN = "tests/unit/test_run.py"
 RUN_LOG, LOGS, WEB_LOGS = "tests/unit/test_run_log.py", "tests/integration/test_job_logs.py", "tests/integration/web/test_job_logs.py"
-LIGHT_FLASK = "tests/integration/web/test_light_flask.py"
 CONNECTIONS, EXCHANGE = "tests/unit/web/test_connections.py", "tests/unit/web/test_exchange.py"
 HOSTILE_CLIENTS, BROKEN_CALLS = "tests/unit/web/test_hostile_clients.py", "tests/unit/test_broken_calls.py"
 COSTS = "tests/integration/web/test_costs.py"
@@ -3580,11 +3579,6 @@ GUARDS = (
     _py("web/server/exchange", "an app's changes are of one request", "req.environ = environ.copy()", "req.environ = environ", EXCHANGE),
     _py("web/server/exchange", "a body that was begun is not here", ">= length == reader.length:", ">= length:", EXCHANGE),
     _py("web/server/exchange", "values have one line", 'text.count("\\n") == len(values) - 1 and ', "", EXCHANGE),
-    _py("web/light_flask", "what two rules could be is looked for", "if counts[method, path] == 1}", "}", LIGHT_FLASK),
-    _py("web/light_flask", "a path of its own is no value", "or path in self._paths or", "or", LIGHT_FLASK),
-    _py("web/light_flask", "a host that is none", " and _is_good_host(environ):", ":", LIGHT_FLASK),
-    _py("web/light_flask", "whoever listens is told", "is not None or _is_heard():", "is not None:", LIGHT_FLASK),
-    _py("web/light_flask", "what is to be done at the end", "or self.app.calls_at_the_end or", "or", LIGHT_FLASK),
     _py("web/server/client_connection", "turns by tenant", "return owner or self", "return self", TURNS),
     _py(
         "web/server/accounts",
