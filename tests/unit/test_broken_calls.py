@@ -10,7 +10,6 @@ import contextlib
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from types import FrameType
@@ -52,7 +51,7 @@ def answer(connection: socket.socket) -> None:
     """ECHO with its word, PING as a server does, everything else with OK."""
     with connection, connection.makefile("rb") as commands, contextlib.suppress(OSError):
         while words := asked(commands):
-            time.sleep(LATE)
+            threading.Event().wait(LATE)
             word = words[1] if words[0] == b"ECHO" else b"PONG" if words[0] == b"PING" else b"OK"
             connection.sendall(b"$%d\r\n%s\r\n" % (len(word), word))
 

@@ -38,7 +38,7 @@ def seal(cursor: str | None) -> str | None:
 def unseal(sealed: str) -> str:
     """The cursor within. :raises InvalidInput: it was not sealed for this caller."""
     try:
-        raw = base64.b64decode(sealed.encode("ascii") + b"==", altchars=b"-_", validate=True)
+        raw = base64.b64decode(sealed.encode("ascii") + b"=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError):
         raw = b""
     mark = raw[:SEAL]

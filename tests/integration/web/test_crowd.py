@@ -151,7 +151,7 @@ class Crowd:
 
     def operator(self) -> None:
         self.erase(self.draw.choice(TENANTS))
-        time.sleep(0.3)
+        threading.Event().wait(0.3)
 
     def is_erased(self, tenant: str) -> bool:
         """Whatever ran has ended by then."""

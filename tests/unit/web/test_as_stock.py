@@ -74,7 +74,7 @@ def came(port: int, pieces: Iterable[bytes]) -> bytes:
     """All that a client gets that sends these and closes its end."""
     got = b""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 for piece in pieces:

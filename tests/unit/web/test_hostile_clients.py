@@ -49,7 +49,7 @@ def connect(port: int) -> socket.socket:
 
     def connected() -> socket.socket | None:
         try:
-            return socket.create_connection(("127.0.0.1", port), timeout=15)
+            return socket.create_connection(("127.0.0.1", port), timeout=60)
         except ConnectionRefusedError:
             return None
 
