@@ -1091,6 +1091,7 @@ GUARDS = (
     _lua("finish", "the runs of a worker are known", "here.runs and here.runs[worker] or redis", "redis", COMMANDS_OF_A_JOB),
     _lua("lib/events", "listeners are told once a script", "  read_once.told[id] = true\n", "", COMMANDS_OF_A_JOB),
     _lua("lib/reserve", "many tenants that take turns", " or (not age and fresh == 2) then", " then", COMMANDS_OF_A_JOB),
+    _py("store/reader", "a closed store has no connection of its own", "        self.wire.close()\n", "", "tests/integration/test_cell.py"),
     _py("records", "defaults are made once", "@cache\ndef _defaults(", "def _defaults(", COMMANDS_OF_A_JOB),
     _py("worker/seats", "noted before it is asked for", "        self._write(held.with_asking(run))\n", "", SEATS),
     _py("worker/seats", "one half is always whole", "_HALF * (turn & 1), held.pack()", "_HALF * (1 - turn & 1), held.pack()", SEATS),
