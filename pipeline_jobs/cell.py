@@ -205,6 +205,6 @@ class Cell:
 
     def close(self) -> None:
         """Give the connections back; used again it connects anew."""
-        self.store.client.close()
+        self.store.close()
         if self.history is not None:
             self.history.database.close()

@@ -21,6 +21,11 @@ class Reader:
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self.client, self.wire, self.keys = client, Wire(client), Keys(prefix)
 
+    def close(self) -> None:
+        """Close the connections of the client, and this thread's own; used again it connects anew."""
+        self.wire.close()
+        self.client.close()
+
     def pools(self) -> list[str]:
         """The names of all pools that there ever were, `default` (the empty one) first."""
         return ["", *(self.text("pools") or "").split()]

@@ -82,6 +82,11 @@ class Wire:
             second = self.run(stored, keys, arguments)
         return first, second
 
+    def close(self) -> None:
+        """Close the connection of this thread; used again it connects anew. Another thread's goes with its thread."""
+        if self._own.connection is not None:
+            self._own.connection.disconnect()
+
     def _tried(self, once: Callable[[_Own, tuple[Any, ...]], Any], command: tuple[Any, ...]) -> Any:
         own = self._own
         if own.connection is None or own.pid != os.getpid():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -28,6 +28,8 @@ class Cell:
     """A cell, and a pretended worker."""
 
     cell: cells.Cell
+    #: The cells that were made of this one, and of those: they are closed with it.
+    others: list[Cell] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def client(self) -> Client:
@@ -43,7 +45,15 @@ class Cell:
 
     def with_settings(self, **changes: object) -> Cell:
         """The same cell as another process with other settings sees it."""
-        return make_cell(self.settings.model_copy(update=changes))
+        other = make_cell(self.settings.model_copy(update=changes))
+        self.others.append(other)
+        other.others = self.others
+        return other
+
+    def close(self) -> None:
+        """What is left to the collector of garbage may lose its socket before the connection that would have closed it, and that warns."""
+        for one in (self, *self.others):
+            one.cell.close()
 
     def slots(self, n: int, worker: str = "w1") -> None:
         self.store.announce(worker, n, [])
@@ -137,4 +147,4 @@ def _no_thread_is_left() -> Iterator[None]:
 def jobs(cell: Settings) -> Iterator[Cell]:
     made = make_cell(cell)
     yield made
-    made.cell.close()
+    made.close()

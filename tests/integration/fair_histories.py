@@ -385,5 +385,5 @@ class History(Shares, RuleBasedStateMachine):
         return known[pick % len(known)]
 
     def teardown(self) -> None:
-        self.cell.store.client.close()
+        self.cell.store.close()
         self.seen_of.append(self.sights)

@@ -331,5 +331,5 @@ class PoolHistory(InParts):
         self.saw("a job waits for a limit of its tenant", held)
 
     def teardown(self) -> None:
-        self.cell.store.client.close()
+        self.cell.store.close()
         self.seen_of.append(self.sights)

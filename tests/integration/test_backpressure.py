@@ -65,7 +65,7 @@ def unsafe_cell(request: pytest.FixtureRequest, jobs: Cell, tmp_path: Path) -> I
     server = Server(tmp_path / "unsafe", **request.param).start()
     cell = make_cell(jobs.settings.model_copy(update={"redis_url": server.url}))
     yield cell
-    cell.store.client.close()
+    cell.store.close()
     server.stop()
 
 

@@ -40,6 +40,16 @@ def test_a_dry_run_counts_and_changes_nothing_and_the_other_does_what_it_said(jo
     assert differences(jobs.store) == []
 
 
+def test_who_asks_for_ended_jobs_finds_them_as_they_were(jobs: Cell) -> None:
+    run = jobs.running(tenant_id="acme")
+    jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    before = jobs.client.get(run.job_id)
+    query = JobQuery(tenant_id="acme", statuses=(JobStatus.COMPLETED,))
+    assert cancel_matching(jobs.store, query, dry_run=False) == Cancelled(0, 0, 0, None)
+    assert jobs.client.get(run.job_id) == before
+    assert differences(jobs.store) == []
+
+
 def test_the_end_of_jobs_that_celery_has_heard_of_is_told(jobs: Cell) -> None:
     jobs.slots(1)
     again = jobs.submit(tenant_id="acme")

@@ -13,6 +13,8 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.webhooks.endpoints import Endpoints
 from pipeline_jobs.worker.app import create_celery
+from tests.servers import Server
+from tests.waiting import until
 
 HOOK = "https://hooks.example/x"
 
@@ -50,6 +52,22 @@ def test_a_process_that_forks_with_one_uses_both_ends(cell: Settings) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     use(made, "parent")
     made.close()
+
+
+def test_one_that_is_closed_has_no_connection_until_it_is_used_again(cell: Settings, server: Server) -> None:
+    made = Cell.of(cell)
+    with server.client() as other:
+
+        def connected() -> set[str]:
+            return {row["id"] for row in other.client_list()}
+
+        before = connected()
+        for _ in range(2):
+            use(made, "acme")
+            assert connected() - before
+            made.close()
+            # The server notices after a moment.
+            until(lambda: not connected() - before, "the end of its connections")
 
 
 @pytest.mark.parametrize("history", [False, True])

@@ -250,7 +250,7 @@ class Fleet(RuleBasedStateMachine):
         return [*hinted, *(run.pipeline for run in self.running.values())].count(pipeline)
 
     def teardown(self) -> None:
-        self.cell.store.client.close()
+        self.cell.store.close()
 
 
 @pytest.mark.parametrize("reserved", [0, None])

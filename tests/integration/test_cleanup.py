@@ -21,7 +21,7 @@ def own(tmp_path: Path, jobs: Cell) -> Iterator[Cell]:
     server = Server(tmp_path / "own").start()
     cell = make_cell(jobs.settings.model_copy(update={"redis_url": server.url}))
     yield cell
-    cell.store.client.close()
+    cell.store.close()
     server.stop()
 
 

@@ -104,7 +104,7 @@ def bench(jobs: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield made
         google.go.set()
         made.webhooks.sender.stop(60)
-        made.store.client.close()
+        made.store.close()
 
 
 def data(job: Job) -> dict[str, Any]:

@@ -241,7 +241,7 @@ class History(RuleBasedStateMachine):
         assert differences(self.cell.store) == []
 
     def teardown(self) -> None:
-        self.cell.store.client.close()
+        self.cell.store.close()
 
 
 @pytest.mark.parametrize("tired", [False, True], ids=["", "with scripts that stop early"])

@@ -203,7 +203,7 @@ class History(RuleBasedStateMachine):
         assert [(event.job_id, event.seq) for event in told] == self.feed
 
     def teardown(self) -> None:
-        self.cell.store.client.close()
+        self.cell.store.close()
 
 
 def test_logs_under_random_histories(cell: Settings) -> None:

@@ -567,7 +567,7 @@ class History(InParts):
             assert not idle, f"slots of {idle} idle beside {place}"
 
     def teardown(self) -> None:
-        self.cell.store.client.close()
+        self.cell.store.close()
 
 
 @pytest.mark.parametrize("tired", [False, True], ids=["", "with scripts that stop early"])

@@ -59,7 +59,7 @@ def test_a_newcomer_is_behind_by_a_few_seconds_of_each_slot_however_wrong_the_es
         one = make_model_cell(base)
         one.store.client.flushall()
         assert_the_newcomer_is_served(one, estimate, first, slots)
-        one.store.client.close()
+        one.store.close()
 
     newcomer()
 

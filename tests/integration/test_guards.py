@@ -208,7 +208,7 @@ def test_where_the_broker_is_another_server_a_lost_publish_delays_a_job_and_lose
     assert [one.became for one in store.rescue()] == ["hint"]
     assert [(hint.job_id, hint.fence) for hint in published] == [(job.job_id, job.fence + 1)]
     assert not isinstance(store.claim(job.job_id, job.fence + 1, worker="w1", run="r"), ClaimRefused)
-    store.client.close()
+    store.close()
 
 
 def test_a_publish_that_raises_has_accepted_the_job_all_the_same(jobs: Cell) -> None:
@@ -223,7 +223,7 @@ def test_a_publish_that_raises_has_accepted_the_job_all_the_same(jobs: Cell) -> 
     with pytest.raises(ConnectionError):
         store.submit(job, nonce="n")
     assert store.get(job.job_id).status is JobStatus.QUEUED
-    store.client.close()
+    store.close()
 
 
 def test_newer_records_do_not_hold_up_what_this_version_can_run(jobs: Cell) -> None:

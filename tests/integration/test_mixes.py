@@ -155,7 +155,7 @@ def every_mix(world: World) -> Iterator[JobQuery]:
 def world(jobs: Cell) -> Iterator[World]:
     cell = jobs.with_settings(max_concurrent_jobs=1000)
     yield World(cell)
-    cell.store.client.close()
+    cell.store.close()
 
 
 def test_every_mix_gives_all_its_jobs_newest_first_and_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

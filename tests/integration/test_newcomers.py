@@ -107,7 +107,7 @@ def test_a_newcomers_first_job_is_among_the_next_starts(cell: Cell) -> None:
             others.happens(*event)
         assert "new" in others.served[:slots], others.served
         assert differences(one.store) == []
-        one.store.client.close()
+        one.close()
 
     newcomer()
 

@@ -67,7 +67,7 @@ class Api:
 def api(cell: Settings) -> Iterator[Api]:
     made = Api(cell)
     yield made
-    made.store.client.close()
+    made.store.close()
 
 
 def test_a_date_at_the_edge_is_refused_or_kept_and_the_list_is_shown(api: Api) -> None:
@@ -239,7 +239,7 @@ def test_the_page_for_people_leaves_it_out_too(cell: Settings, make: Callable[[A
         assert first in shown.text, field
         assert last in shown.text, field
         assert page.get("/pipeline/ui").status_code == 200, field
-    store.client.close()
+    store.close()
 
 
 def test_a_result_of_many_levels_is_shown(api: Api) -> None:

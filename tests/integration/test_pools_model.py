@@ -67,7 +67,7 @@ def test_in_each_pool_three_tenants_have_slot_time_by_their_weights(cell: Settin
             used[pool][job.tenant_id] += ms
             one.store.finish(job.job_id, run.fence, JobStatus.COMPLETED, result={})
             waiting[pool] += _hinted(one, pool)
-    one.store.client.close()
+    one.store.close()
     for pool in POOLS:
         shares = [used[pool][tenant] / weight for tenant, weight in WEIGHTS.items()]
         # Within two of the longest runs, and what is charged in advance.

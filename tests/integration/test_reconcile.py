@@ -131,6 +131,6 @@ def test_after_a_restart_of_the_server_leases_are_longer_by_the_time_it_was_away
         cell.let_leases_end()
         assert rescue.run_once()["hint"] == 1
         assert differences(cell.store) == []
-        cell.store.client.close()
+        cell.store.close()
     finally:
         own.stop()

@@ -18,6 +18,7 @@ from pipeline_jobs.events.event_types import EventType
 from pipeline_jobs.exceptions import ConfigurationError, LeaseLost, MemoryFull, NoAudio, StorageFull, StoreUnavailable, UnknownJob
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.files.kept import KeptFolders
+from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import Job, NewJob, dumps
 from pipeline_jobs.jobs.executor import Ending, Executor
 from pipeline_jobs.jobs.listing import JobQuery
@@ -508,13 +509,19 @@ def test_a_greedy_neighbour_takes_nobody_elses_place(world: World) -> None:
     assert world.ran == NONE
 
 
-def test_what_is_kept_for_others_refuses_no_new_job(world: World) -> None:
-    world.ended()
+def forgotten(world: World) -> None:
+    """The jobs go, with their own files. What was kept for others stays."""
     store = world.cell.store
     for one in world.cell.client.list(JobQuery(tenant_id="acme")).items:
         store.client.zadd(store.keys("ended"), {one.job_id: 1})
         store.client.hset(store.keys("job", one.job_id), "artifacts_expire_at", 1)
     world.purge()
+
+
+def test_what_is_kept_for_others_refuses_no_new_job(world: World) -> None:
+    world.ended()
+    store = world.cell.store
+    forgotten(world)
     kept = store.tenant_bytes("acme")
     assert kept == len("a film") + len("a film!")
     store.set_limits("acme", {"max_storage_bytes": kept})
@@ -523,6 +530,19 @@ def test_what_is_kept_for_others_refuses_no_new_job(world: World) -> None:
     store.set_limits("acme", {"max_storage_bytes": 0})
     with pytest.raises(StorageFull):
         world.new()
+    assert world.entries() == 0
+
+
+def test_what_is_kept_for_others_does_not_go_for_an_upload_that_can_never_fit(world: World) -> None:
+    world.ended()
+    forgotten(world)
+    before = world.entries()
+    uploads = Uploads(world.cell.store, world.cell.settings, world.artifacts)
+    world.cell.store.set_limits("acme", {"max_storage_bytes": 300})
+    with pytest.raises(StorageFull):
+        uploads.create("acme", "main", 301)
+    assert world.entries() == before > 0
+    uploads.create("acme", "main", 300)
     assert world.entries() == 0
 
 

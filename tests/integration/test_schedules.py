@@ -470,7 +470,7 @@ class TestMissedSlots:
             assert waiting == due[len(due) - len(waiting) :]
 
         check()
-        clockwork.store.client.close()
+        clockwork.store.close()
 
 
 class TestChanges:

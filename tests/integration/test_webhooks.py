@@ -73,7 +73,7 @@ def hooks(jobs: Cell) -> Iterator[Hooks]:
     made = Hooks(cell)
     yield made
     made.sender.stop(60)
-    cell.store.client.close()
+    cell.store.close()
 
 
 # -- the outbox
@@ -247,7 +247,7 @@ def test_what_a_receiver_may_do_wrong_is_told_by_a_word_and_tried_again(hooks: H
         errors = [attempt["error"] for attempt in hooks.ledger.get(row.delivery_id).attempts]
         assert (errors[0], errors[-1]) == (error, None)
         impatient.sender.stop(60)
-        impatient.cell.store.client.close()
+        impatient.cell.store.close()
 
 
 def test_a_body_without_end_does_not_matter(hooks: Hooks) -> None:
@@ -638,7 +638,7 @@ def test_two_senders_at_once_send_each_message_once(hooks: Hooks) -> None:
         until(lambda: hooks.counted("delivered") == 60, "all of them")
         assert len(receiver.ids()) == len(set(receiver.ids())) == 60
     second.sender.stop(60)
-    second.cell.store.client.close()
+    second.cell.store.close()
 
 
 @pytest.mark.parametrize("broken", ["created_at", "result"])

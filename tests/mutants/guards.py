@@ -835,7 +835,7 @@ GUARDS = (
         KEPT,
     ),
     _lua("lib/folders", "only at the quota", "while kept_bytes(tenant) > most do", "while kept_bytes(tenant) > 0 do", KEPT),
-    _lua("upload_create", "none goes for what can never fit", "(length > bytes or keeps_more", "(keeps_more", KEPT),
+    _lua("upload_create", "none goes for what can never fit", "(length > bytes or keeps_more", "(keeps_more", REUSE),
     _lua("drop_kept", "another tenant's stays", "if row[1] == tenant then", "if row[1] then", KEPT),
     _py("files/kept", "a row is asked for by its tenant", 'if flat and tenant_id in (None, flat["tenant_id"]):', "if flat:", KEPT),
     _py("operation/erase", "kept files are erased", "        kept.erase(store, tenant_id)\n", "", KEPT),
@@ -948,11 +948,13 @@ GUARDS = (
     _py("web/http/replies", "a list has no results", '    del body["result"]\n', "", LARGE),
     _py("jobs/executor", "a lost run's empty file goes", "        if self._files.any:\n", "        if self._files.bytes:\n", EXECUTOR),
     _lua("finish", "a loser's artifacts are thrown away", "if folder ~= '' and job.status ~= 'completed' then", "if false then"),
+    _lua("jobs/cancel_job", "an ended job stays as it is", "if job.status == 'queued' or job.status == 'running' then", "if true then"),
     _lua(
-        "lib/cancel",
-        "a cancel leaves an ended job as it is",
-        "if job.status == 'queued' then\n    end_cancelled",
-        "if job.status ~= 'running' then\n    end_cancelled",
+        "cancel_page",
+        "an ended job stays as it is",
+        " and (job.status == 'queued' or job.status == 'running') then",
+        " then",
+        "tests/integration/test_bulk.py",
     ),
     _lua(
         "lib/ending",
@@ -1089,6 +1091,7 @@ GUARDS = (
     _lua("finish", "the runs of a worker are known", "here.runs and here.runs[worker] or redis", "redis", COMMANDS_OF_A_JOB),
     _lua("lib/events", "listeners are told once a script", "  read_once.told[id] = true\n", "", COMMANDS_OF_A_JOB),
     _lua("lib/reserve", "many tenants that take turns", " or (not age and fresh == 2) then", " then", COMMANDS_OF_A_JOB),
+    _py("store/reader", "a closed store has no connection of its own", "        self.wire.close()\n", "", "tests/integration/test_cell.py"),
     _py("records", "defaults are made once", "@cache\ndef _defaults(", "def _defaults(", COMMANDS_OF_A_JOB),
     _py("worker/seats", "noted before it is asked for", "        self._write(held.with_asking(run))\n", "", SEATS),
     _py("worker/seats", "one half is always whole", "_HALF * (turn & 1), held.pack()", "_HALF * (1 - turn & 1), held.pack()", SEATS),
@@ -3111,7 +3114,7 @@ GUARDS = (
     _py("media/speed", "a quick beginning buys no trickle", "if self.came - self._before < SLOW_BYTES:", "if False:", SPEED),
     # -- events
     _lua("lib/telling", "what changes nothing is no event", "or message ~= (job.message or '') then", "or true then", EVENTS, EVENTS_MODEL),
-    _lua("lib/cancel", "a cancel is told once", "'running' and not job.cancel_requested then", "'running' then", EVENTS, EVENTS_MODEL),
+    _lua("lib/cancel", "a cancel is told once", "elseif not job.cancel_requested then", "else", EVENTS, EVENTS_MODEL),
     _lua("jobs/events", "a page of one line has no more beside the first event", "most > 1 and ", "", EVENTS),
     _lua(
         "jobs/events", "the first event of a job of the version before is in its log", "if cut == 1 and after < 1", "if after < 1", EVENTS

@@ -55,6 +55,8 @@ def foreign(world: World, tmp_path: Path) -> dict[str, str]:
         "running": world.put("rival", status=JobStatus.RUNNING),
         "waiting": world.put("rival"),
     }
+    run = world.record(jobs["running"].job_id)
+    assert world.store.append_log(run.job_id, run.fence, 1, ['[1,1735905600000,1,"INFO","stage","fetch","begun"]'])
     world.publish(jobs["kept"].job_id, {"a.txt": b"hello"}, tmp_path)
     world.store.client.zadd(world.store.keys("ended"), {jobs["kept"].job_id: 1})
     world.store.purge()
