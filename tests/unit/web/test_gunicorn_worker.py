@@ -201,6 +201,21 @@ def test_a_server_that_stops_answers_all_who_had_connected(port: int) -> None:
             assert (answer.read().decode(), answer.headers["Connection"]) == (f"/late/{number}", "close")
 
 
+def test_connections_that_send_nothing_hold_up_no_end(port: int) -> None:
+    """Browsers connect ahead of their requests. Whoever has begun to send is heard to the end all the same."""
+    with ExitStack() as opened:
+        first = opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)))
+        until(lambda: answers(first), "gunicorn")
+        silent, slow = (opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(2))
+        slow.sendall(b"GET /slow HTTP/1.1\r\nHost:")
+        # Both are held by the process, which takes connections in order.
+        master = int(get(opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60))), "/master"))
+        os.kill(master, signal.SIGTERM)
+        assert silent.recv(1) == b""
+        slow.sendall(b" x\r\n\r\n")
+        assert slow.recv(65_536).endswith(b"/slow")
+
+
 def test_a_worker_that_is_told_twice_that_it_stops_closes_its_listener_once() -> None:
     """The signal may come between gunicorn's look at `alive` and its call, and one more call follows the loop."""
     worker, listener = Worker.__new__(Worker), socket.create_server(("127.0.0.1", 0))
