@@ -22,9 +22,14 @@ class Listening(ThreadWorker):  # type: ignore[misc]
         proxy does not send again among them. It may be called once more after that."""
         super().set_accept_enabled(enabled)
         while not self.alive and self.sockets:
-            while self._take(self.sockets[-1]):
-                pass
+            self._take_waiting(self.sockets[-1])
             self.sockets.pop().close()
+
+    def _take_waiting(self, listener: Any) -> None:
+        """Those that have connected: the kernel held at most so many. Whoever goes on connecting does not hold up the end."""
+        for _ in range(self.cfg.backlog):
+            if not self._take(listener):
+                return
 
     def _take(self, listener: Any) -> bool:
         """A new connection, if there is one."""

@@ -220,10 +220,24 @@ def test_a_worker_that_is_told_twice_that_it_stops_closes_its_listener_once() ->
     """The signal may come between gunicorn's look at `alive` and its call, and one more call follows the loop."""
     worker, listener = Worker.__new__(Worker), socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
-    worker.alive, worker._accepting, worker.sockets = False, False, [listener]
+    worker.alive, worker._accepting, worker.sockets, worker.cfg = False, False, [listener], Config()
     for _ in range(2):
         worker.set_accept_enabled(False)
     assert (worker.sockets, listener.fileno()) == ([], -1)
+
+
+def test_clients_that_go_on_connecting_hold_up_no_end() -> None:
+    worker, taken, listener = Worker.__new__(Worker), list[int](), socket.create_server(("127.0.0.1", 0))
+    worker.alive, worker._accepting, worker.sockets, worker.cfg = False, False, [listener], Config()
+
+    def flood(_: socket.socket) -> bool:
+        assert len(taken) < 100_000, "it takes whoever comes, without an end"
+        taken.append(1)
+        return True
+
+    worker._take = flood  # type: ignore[method-assign]
+    worker.set_accept_enabled(False)
+    assert (worker.sockets, listener.fileno(), len(taken)) == ([], -1, worker.cfg.backlog)
 
 
 @contextmanager
