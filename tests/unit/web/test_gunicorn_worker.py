@@ -235,7 +235,7 @@ def test_clients_that_go_on_connecting_hold_up_no_end() -> None:
         taken.append(1)
         return True
 
-    worker._take = flood  # type: ignore[method-assign]
+    worker._take = flood  # type: ignore[method-assign, assignment]
     worker.set_accept_enabled(False)
     assert (worker.sockets, listener.fileno(), len(taken)) == ([], -1, worker.cfg.backlog)
 
