@@ -194,6 +194,47 @@ def test_what_comes_while_a_tenant_is_erased_keeps_its_charge_and_its_slots(
     assert differences(jobs.store) == []
 
 
+def test_what_comes_while_a_tenant_is_erased_is_known_by_its_key_and_its_days_figures_have_an_end(
+    jobs: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k")
+    jobs.slots(100)
+    came: list[str] = []
+
+    def send() -> str:
+        return jobs.client.accept(NewJob(pipeline="sleep", tenant_id="gone"), idempotency_key="k").job.job_id
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copies, "erase", lambda drive, tenant_id: came.append(send()))
+        assert not erase_tenant(jobs.store, artifacts, "gone", dry_run=False).done
+    assert send() == came[0]
+    run = jobs.start(came[0])
+    jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    days = jobs.store.client.keys(jobs.store.keys("usage_day", "gone", "*"))
+    assert [jobs.store.client.ttl(day) > 34_000_000 for day in days] == [True]
+
+
+def test_what_comes_right_behind_the_end_of_an_erasure_has_figures_with_an_end(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs.slots(100)
+    jobs.client.cancel(jobs.submit(tenant_id="gone").job_id)
+    jobs.client.delete(next(iter(jobs.store.client.zrange(jobs.store.keys("tenant_status", "gone", "cancelled"), 0, -1))))
+    real, came = type(jobs.store).run, []
+
+    def run(store: object, script: str, **given: object) -> object:
+        reply = real(jobs.store, script, **given)
+        if script == "forget_tenant":
+            came.append(jobs.submit(tenant_id="gone").job_id)
+        return reply
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(jobs.store), "run", run)
+        assert jobs.store.forget_tenant("gone")
+    ended = jobs.start(came[0])
+    jobs.store.finish(ended.job_id, ended.fence, JobStatus.COMPLETED, result={})
+    days = jobs.store.client.keys(jobs.store.keys("usage_day", "gone", "*"))
+    assert [jobs.store.client.ttl(day) > 34_000_000 for day in days] == [True]
+
+
 def test_a_record_that_lost_its_order_and_an_entry_without_a_record_are_erased_with_their_tenant(jobs: Cell, tmp_path: Path) -> None:
     artifacts = ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k")
     client, keys = jobs.store.client, jobs.store.keys

@@ -1280,8 +1280,17 @@ GUARDS = (
     _py(
         "web/server/listening",
         "a server that stops takes those that have connected",
-        "while self._take(self.sockets[-1]):",
-        "while False:",
+        "            self._take_waiting(self.sockets[-1])\n",
+        "",
+        WORKER,
+    ),
+    _py("web/server/listening", "who goes on connecting holds up no end", "range(self.cfg.backlog)", "iter(int, 1)", WORKER),
+    _py("web/server/listening", "who sends nothing holds up no end", "if conn.is_silent:", "if False:", WORKER),
+    _py(
+        "web/server/client_connection",
+        "who has begun to send is heard to the end",
+        "is_begun = self.initialized and",
+        "is_begun = False and",
         WORKER,
     ),
     # -- slots

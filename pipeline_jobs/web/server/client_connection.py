@@ -130,6 +130,12 @@ class Connection(TConn):  # type: ignore[misc]
         return not (self.cfg.is_ssl or self.is_http2)
 
     @property
+    def is_silent(self) -> bool:
+        """Nothing of its next request has come, and nothing but that is waited for."""
+        is_begun = self.initialized and (not self.is_plain or self.parser.unreader.buf.getvalue())
+        return not (is_begun or self.refusal or self.is_left)
+
+    @property
     def waits(self) -> bool:
         """Its thread waits for the client, or (with TLS) may do so."""
         return getattr(self.sock, "waits", True)

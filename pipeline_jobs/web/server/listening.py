@@ -22,9 +22,14 @@ class Listening(ThreadWorker):  # type: ignore[misc]
         proxy does not send again among them. It may be called once more after that."""
         super().set_accept_enabled(enabled)
         while not self.alive and self.sockets:
-            while self._take(self.sockets[-1]):
-                pass
+            self._take_waiting(self.sockets[-1])
             self.sockets.pop().close()
+
+    def _take_waiting(self, listener: Any) -> None:
+        """Those that have connected: the kernel held at most so many. Whoever goes on connecting does not hold up the end."""
+        for _ in range(self.cfg.backlog):
+            if not self._take(listener):
+                return
 
     def _take(self, listener: Any) -> bool:
         """A new connection, if there is one."""
@@ -43,6 +48,14 @@ class Listening(ThreadWorker):  # type: ignore[misc]
         self.nr_conns += 1
         self._welcome(sock, client, listener)
         return True
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """A worker that stops waits no longer for those that have sent nothing than for those that were answered: browsers and balancers
+        connect ahead of their requests, and each would hold up the end for as long as a head may take."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            if conn.is_silent:
+                conn.until = min(conn.until or conn.timeout, deadline)
 
     def look_for_room(self) -> None:
         """Try again, if there was none."""

@@ -119,19 +119,35 @@ def request(draw: random.Random) -> bytes:
     return draw.choice((*20 * [b""], b"\r\n", b"\n")) + end.join([line, *fields, b"", b""]) + body
 
 
+def again(draw: random.Random) -> bytes:
+    """Two heads, each several times, with bodies of their own: some look like the head itself."""
+    heads = list[tuple[bytes, int]]()
+    for _ in range(2):
+        size = draw.choice((0, 0, 3, 40, 3000))
+        fields = [b"Host: a", *draw.sample(FIELDS, draw.choice((0, 0, 0, 1))), *([b"Content-Length: %d" % size] if size else [])]
+        target, version = draw.choice(TARGETS[:6]), draw.choice((b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0\r\nConnection: keep-alive"))
+        line = b" ".join((draw.choice((b"GET", b"POST", b"HEAD", b"PUT")), target, version))
+        heads.append((draw.choice((*9 * [b""], b"\r\n")) + b"\r\n".join([line, *fields, b"", b""]), size))
+    chosen = draw.choices(heads, k=draw.randrange(2, 9))
+    return b"".join(head + draw.choice((bytes(draw.choices(b"ab\r\n0:", k=size)), (head * size)[:size])) for head, size in chosen)
+
+
+def several(draw: random.Random) -> bytes:
+    return b"".join(request(draw) for _ in range(draw.choice((1, 1, 2, 3, 5))))
+
+
 def pieces(sent: bytes, draw: random.Random) -> list[bytes]:
     size = draw.choice((len(sent), len(sent), 1000, 7 if len(sent) < 5000 else 3000, 1 if len(sent) < 1000 else 5000))
     return [sent[at : at + size] for at in range(0, len(sent), size)]
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_bytes_are_answered_as_by_stock_gunicorn(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "requests"), [*((seed, several) for seed in range(4)), (4, again), (5, again)])
+def test_bytes_are_answered_as_by_stock_gunicorn(seed: int, requests: Callable[[random.Random], bytes]) -> None:
     draw = random.Random(seed)
     with ExitStack() as stack:
         stock, ours = (stack.enter_context(up(worker)) for worker in (STOCK, OURS))
         for _ in range(CASES):
-            sent = b"".join(request(draw) for _ in range(draw.choice((1, 1, 2, 3, 5))))
-            sent = sent[:MOST_SENT]
+            sent = requests(draw)[:MOST_SENT]
             parts = pieces(sent[: draw.choice((len(sent), len(sent), draw.randrange(1, len(sent))))], draw)
             expected, got = came(stock, parts), came(ours, parts)
             # A head that is cut off is none to us, whatever is wrong with its beginning.

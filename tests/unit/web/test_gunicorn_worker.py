@@ -201,14 +201,43 @@ def test_a_server_that_stops_answers_all_who_had_connected(port: int) -> None:
             assert (answer.read().decode(), answer.headers["Connection"]) == (f"/late/{number}", "close")
 
 
+def test_connections_that_send_nothing_hold_up_no_end(port: int) -> None:
+    """Browsers connect ahead of their requests. Whoever has begun to send is heard to the end all the same."""
+    with ExitStack() as opened:
+        first = opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)))
+        until(lambda: answers(first), "gunicorn")
+        silent, slow = (opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(2))
+        slow.sendall(b"GET /slow HTTP/1.1\r\nHost:")
+        # Both are held by the process, which takes connections in order.
+        master = int(get(opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60))), "/master"))
+        os.kill(master, signal.SIGTERM)
+        assert silent.recv(1) == b""
+        slow.sendall(b" x\r\n\r\n")
+        assert slow.recv(65_536).endswith(b"/slow")
+
+
 def test_a_worker_that_is_told_twice_that_it_stops_closes_its_listener_once() -> None:
     """The signal may come between gunicorn's look at `alive` and its call, and one more call follows the loop."""
     worker, listener = Worker.__new__(Worker), socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
-    worker.alive, worker._accepting, worker.sockets = False, False, [listener]
+    worker.alive, worker._accepting, worker.sockets, worker.cfg = False, False, [listener], Config()
     for _ in range(2):
         worker.set_accept_enabled(False)
     assert (worker.sockets, listener.fileno()) == ([], -1)
+
+
+def test_clients_that_go_on_connecting_hold_up_no_end() -> None:
+    worker, taken, listener = Worker.__new__(Worker), list[int](), socket.create_server(("127.0.0.1", 0))
+    worker.alive, worker._accepting, worker.sockets, worker.cfg = False, False, [listener], Config()
+
+    def flood(_: socket.socket) -> bool:
+        assert len(taken) < 100_000, "it takes whoever comes, without an end"
+        taken.append(1)
+        return True
+
+    worker._take = flood  # type: ignore[method-assign, assignment]
+    worker.set_accept_enabled(False)
+    assert (worker.sockets, listener.fileno(), len(taken)) == ([], -1, worker.cfg.backlog)
 
 
 @contextmanager
