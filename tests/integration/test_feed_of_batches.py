@@ -125,6 +125,42 @@ class TestDerived:
         jobs.store.client.xadd(jobs.store.keys("feed", "acme"), {"j": f"/{made.batch.batch_id}:2"}, id="1-2")
         assert told(jobs) == []
 
+    def test_where_the_feed_was_cut_between_its_two_entries(self, jobs: Cell) -> None:
+        """The server cuts whole nodes, of a hundred entries: the first one's is the last of a node that goes."""
+        cell = jobs.with_settings(events_per_tenant=1)
+        for _ in range(99):
+            cell.submit(tenant_id="acme")
+        assert entries(cell) == 99
+        made = create(cell, 5)
+        assert entries(cell) == 1
+        found = told(cell, limit=2)
+        assert [event.job_id for event in found] == list(made.job_ids[1:])
+        assert [event.job_id for event in told(cell, str(found[1].feed_id))] == list(made.job_ids[3:])
+        ms, number = events.place_of(str(found[0].feed_id))
+        assert told(cell, f"{ms}-{number - 1}") == found
+
+    @pytest.mark.parametrize("most", [0, 1, 10])
+    @pytest.mark.parametrize("n", [1, 2, 3, 250])
+    def test_a_short_feed_or_none(self, jobs: Cell, most: int, n: int) -> None:
+        cell = jobs.with_settings(events_per_tenant=most)
+        for _ in range(3):
+            made = create(cell, n)
+            jobs.store.client.delete(jobs.store.keys("large_batch", "acme"))
+        ids = [event.job_id for event in told(cell, limit=7)]
+        assert ids[-n:] == (list(made.job_ids) if most else [])
+
+    def test_the_places_go_up_when_the_servers_clock_was_set_back(self, jobs: Cell) -> None:
+        """The newest entry is of an hour that comes again."""
+        created = create(jobs, 4)
+        newest = events.place_of(events.feed_end(jobs.store, "acme"))
+        jobs.store.client.xadd(jobs.store.keys("feed", "acme"), {"e": "gone:1"}, id=f"{newest[0] + 3_600_000}-1")
+        made = [create(jobs, 4), create(jobs, 1), create(jobs, 3)]
+        expected = [job_id for batch in (created, *made) for job_id in batch.job_ids]
+        for limit in (1, 3, 500):
+            found = told(jobs, limit=limit)
+            assert [event.job_id for event in found] == expected
+            assert sorted({event.place for event in found}) == [event.place for event in found]
+
     def test_a_stream_goes_on_in_the_middle(self, jobs: Cell) -> None:
         expected = mixed(jobs)
         hub = Hub(jobs.store)

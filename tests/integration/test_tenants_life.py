@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from pipeline_jobs.operation import usage
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.rates import Rate, Sender
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
@@ -218,10 +220,11 @@ def test_what_comes_right_behind_the_end_of_an_erasure_has_figures_with_an_end(j
     jobs.slots(100)
     jobs.client.cancel(jobs.submit(tenant_id="gone").job_id)
     jobs.client.delete(next(iter(jobs.store.client.zrange(jobs.store.keys("tenant_status", "gone", "cancelled"), 0, -1))))
-    real, came = type(jobs.store).run, []
+    real = type(jobs.store).run
+    came: list[str] = []
 
-    def run(store: object, script: str, **given: object) -> object:
-        reply = real(jobs.store, script, **given)
+    def run(store: Store, script: str, **given: Any) -> Any:
+        reply = real(store, script, **given)
         if script == "forget_tenant":
             came.append(jobs.submit(tenant_id="gone").job_id)
         return reply
