@@ -82,7 +82,7 @@ def test_a_key_that_was_revoked_opens_nothing_again(api: Api, keys: KeyStore) ->
     with connect(api) as connection:
         assert [ask(connection, get)[0] for _ in range(4)] == [200] * 4
         keys.revoke("lion", key.key_id, actor="test")
-        until(lambda: ask(connection, get)[0] == 401, "the key to be forgotten", 20)
+        until(lambda: ask(connection, get)[0] == 401, "the key to be forgotten")
         assert ask(connection, get)[0] == 401
 
 

@@ -206,7 +206,7 @@ def test_connections_that_send_nothing_hold_up_no_end(port: int) -> None:
     with ExitStack() as opened:
         first = opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)))
         until(lambda: answers(first), "gunicorn")
-        silent, slow = (opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(2))
+        silent, slow = (opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(2))
         slow.sendall(b"GET /slow HTTP/1.1\r\nHost:")
         # Both are held by the process, which takes connections in order.
         master = int(get(opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60))), "/master"))
