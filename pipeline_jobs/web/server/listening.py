@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -15,7 +16,9 @@ logger = structlog.get_logger("pipeline_jobs.web")
 
 
 class Listening(ThreadWorker):  # type: ignore[misc]
-    """Of the main thread."""
+    """Of the main thread. What becomes of a new connection, `_welcome` says, which a worker has."""
+
+    _welcome: Callable[[Any, Any, Any], None]
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """A worker that stops takes those that have connected, and then no more: with the listener they would be reset, POSTs that a
@@ -60,7 +63,3 @@ class Listening(ThreadWorker):  # type: ignore[misc]
     def look_for_room(self) -> None:
         """Try again, if there was none."""
         self.worker_connections = self.cfg.worker_connections
-
-    def _welcome(self, sock: Any, client: Any, listener: Any) -> None:
-        """What becomes of a new connection."""
-        raise NotImplementedError

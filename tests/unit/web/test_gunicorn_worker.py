@@ -165,16 +165,18 @@ def test_a_thread_stays_with_its_connection_as_long_as_none_lacks_a_thread(port:
 def test_the_processes_share_the_kept_connections(port: int) -> None:
     first = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     until(lambda: answers(first), "gunicorn")
-    # Both are there: a connection that is not kept comes to each at some time.
+    # Both are there: whoever has fewer connections takes the next one, so these are kept until each has one.
     seen: set[str] = set()
+    others: list[http.client.HTTPConnection] = []
 
     def both() -> bool:
-        other = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        seen.add(get(other, "/process"))
-        other.close()
+        others.append(http.client.HTTPConnection("127.0.0.1", port, timeout=60))
+        seen.add(get(others[-1], "/process"))
         return len(seen) == 2
 
     until(both, "the second process")
+    for other in others:
+        other.close()
     kept = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(16)]
     served = Counter(get(connection, "/process") for connection in kept)
     # Whoever is busy with something else may let a few go to the other; left alone, one process takes nearly all.
