@@ -138,7 +138,7 @@ KEYS: dict[str, Key] = {
     "feed": Key(
         "feed:{}",
         "stream, 7 days after a job's end",
-        "Of a tenant: which events of which job, `id:number`; of how many jobs of a batch the first, `/id:n`. The newest so many.",
+        "Events of a tenant: of a job the one with this number, `id:number`; the first ones of n jobs of a batch, `/id:n`. The newest.",
     ),
     "news": Key("news:{}", "channel", "Tells who listens that a job of the tenant has a new event: its id. A hint; the log is the truth."),
     "pace": Key("pace", "hash rate, rate_at", "How fast jobs end. Written by whatever ends one."),
