@@ -357,6 +357,18 @@ def test_its_end_is_told_once_in_the_tenants_feed(jobs: Cell, batches: Batches) 
     assert [event.job_id for event in told()] == [other.batch.batch_id]
 
 
+def test_its_end_is_told_once_even_where_its_counts_are_too_low(jobs: Cell, batches: Batches) -> None:
+    """As after a record was lost: two of its jobs then end when nobody seems to be left."""
+    made = batches.create(of(SLEEP, SLEEP))
+    jobs.store.client.hincrby(jobs.store.keys("batch", made.batch.batch_id), "queued", -1)
+    jobs.client.cancel(str(made.job_ids[0]))
+    at = batches.get(made.batch.batch_id).completed_at
+    jobs.client.cancel(str(made.job_ids[1]))
+    assert at is not None
+    assert batches.get(made.batch.batch_id).completed_at == at
+    assert [event.type for event in events.feed(jobs.store, "acme").events].count(EventType.BATCH_COMPLETED) == 1
+
+
 def test_a_batch_goes_with_the_last_of_its_jobs_and_counts_those_that_went_before(jobs: Cell, batches: Batches) -> None:
     made = batches.create(of(SLEEP, SLEEP, metadata={"x": 1}))
     batches.cancel(made.batch.batch_id)
