@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
+
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.jobs.bulk import cancel_matching
 from pipeline_jobs.jobs.listing import JobQuery
@@ -47,7 +49,9 @@ def test_a_cancel_whose_pages_are_short_counts_each_job_once_and_goes_on(jobs: C
         run = tired.start(made[0])
         query = JobQuery(tenant_id="acme", tag="x")
         told: list[str] = []
-        first = cancel_matching(tired.store, query, dry_run=False, most=5, say=lambda moved: told.append(moved.job_id))
+        with Holds(tired.store).of("cancel") as pages:
+            first = cancel_matching(tired.store, query, dry_run=False, most=5, say=lambda moved: told.append(moved.job_id))
+        assert len(pages) > 2
         assert (first.cancelled, first.stopping) == (5, 0)
         query = replace(query, cursor=first.next_cursor)
         rest = cancel_matching(tired.store, query, dry_run=False, say=lambda moved: told.append(moved.job_id))
@@ -58,20 +62,22 @@ def test_a_cancel_whose_pages_are_short_counts_each_job_once_and_goes_on(jobs: C
         assert differences(tired.store) == []
 
 
-def test_a_rescue_that_stops_early_is_asked_again_until_nothing_is_left(jobs: Cell) -> None:
+@pytest.mark.parametrize("begun", [0, 5, 10])
+def test_a_rescue_that_stops_early_is_asked_again_until_nothing_is_left(jobs: Cell, begun: int) -> None:
+    """Whether their leases have ended, or nobody took their messages."""
     with tired_scripts():
         tired = make_cell(jobs.settings.model_copy(update={"max_concurrent_jobs": 50}))
         tired.slots(10)
         for _ in range(10):
             tired.submit()
         hinted = [json.loads(hint)["id"] for hint in tired.hints()]
-        runs = [tired.start(job_id) for job_id in hinted[:5]]
+        runs = [tired.start(job_id) for job_id in hinted[:begun]]
         tired.slots(0)
         tired.let_leases_end()
         assert len(tired.store.rescue()) < 10
         Rescue(tired.store, tired.settings).run_once()
         assert tired.store.client.zcard(tired.store.keys("ready", "default", "main", "sleep")) == 10
-        assert {tired.client.get(run.job_id).crashes for run in runs} == {1}
+        assert {tired.client.get(run.job_id).crashes for run in runs} <= {1}
         assert differences(tired.store) == []
 
 

@@ -249,16 +249,40 @@ def test_a_first_stage_with_a_url_runs_for_each_job(world: World) -> None:
     assert world.ran == ALL
 
 
-def test_a_stage_that_published_failed_or_warned_gives_nothing_to_others(world: World) -> None:
+def test_a_stage_that_published_gives_nothing_to_others_nor_do_those_behind_it(world: World) -> None:
     def published(context: JobContext) -> None:
         context.publish(context.workdir / "source", "copy")
 
-    world.besides = {"think": published, "draw": lambda context: {"warnings": ["pale: The colour was out."]}}
+    world.besides = {"think": published}
     world.ended()
     assert world.entries() == 0
     world.besides = {}
     world.ended()
     assert world.ran == ALL
+
+
+def test_a_stage_that_warned_gives_nothing_to_others(world: World) -> None:
+    world.besides = {"draw": lambda context: {"warnings": ["pale: The colour was out."]}}
+    world.ended()
+    assert world.entries() == 1
+    world.besides = {}
+    world.ended()
+    assert world.ran == ["fetch", "draw", "publish"]
+
+
+def test_what_a_stage_draws_may_come_from_any_before_it(world: World) -> None:
+    """The stage right before it gave the same for both."""
+    world.sources["http://a.example/other"] = b"another film"
+
+    def same(context: JobContext) -> None:
+        (context.workdir / "deep" / "words").write_bytes(b"words")
+
+    def of_the_source(context: JobContext) -> None:
+        (context.workdir / "picture").write_bytes((context.workdir / "source").read_bytes())
+
+    world.besides = {"think": same, "draw": of_the_source}
+    world.ended()
+    assert world.ended(url="http://a.example/other").result["data"]["read"] == "another film"
 
 
 def test_a_stage_with_a_version_does_not_see_the_url(world: World) -> None:
@@ -334,9 +358,11 @@ def test_a_run_that_goes_on_after_a_death_still_says_what_was_not_run(world: Wor
 
 
 def test_a_worker_that_dies_before_the_entry_is_there_leaves_nothing_wrong(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the files and the entry; and between the record and the files."""
-    for step in ("output_stored", "put"):
-        monkeypatch.setattr(world.cell.store if step == "output_stored" else world.artifacts, step, _die)
+    """Between the files and the entry; and between the record and the files, of the source and of what others would be given."""
+    for step, stage in (("output_stored", "fetch"), ("output_stored", "think"), ("put", "fetch"), ("put", "think")):
+        where: Any = world.cell.store if step == "output_stored" else world.artifacts
+        usual = getattr(where, step)
+        monkeypatch.setattr(where, step, lambda *args, usual=usual, stage=stage: _die() if world.ran[-1] == stage else usual(*args))
         job = world.new()
         with pytest.raises(Death):
             world.start(job)
@@ -516,6 +542,15 @@ def forgotten(world: World) -> None:
         store.client.zadd(store.keys("ended"), {one.job_id: 1})
         store.client.hset(store.keys("job", one.job_id), "artifacts_expire_at", 1)
     world.purge()
+
+
+def test_an_erased_tenant_whose_jobs_had_gone_before_leaves_nothing_either(world: World) -> None:
+    world.ended()
+    forgotten(world)
+    assert world.entries() > 0
+    assert erase_tenant(world.cell.store, world.artifacts, "acme", dry_run=False).done
+    world.purge()
+    assert (world.entries(), world.files()) == (0, [])
 
 
 def test_what_is_kept_for_others_refuses_no_new_job(world: World) -> None:

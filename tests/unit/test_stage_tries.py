@@ -126,6 +126,14 @@ def test_a_limit_is_over_with_its_stage() -> None:
     assert testing.run(Pipeline("p", stages, needs_url=False)).result == {"ends": None}
 
 
+def test_a_stage_that_ends_too_late_and_looked_at_nothing_has_ended() -> None:
+    def blind(context: JobContext) -> None:
+        while not context.limit.due:
+            pass
+
+    assert testing.run(one(blind, timeout=0.001)).result == {"after": True}
+
+
 def test_a_stage_that_is_late_can_clean_up() -> None:
     cleaned = []
 
@@ -144,7 +152,7 @@ def test_a_stage_that_is_late_can_clean_up() -> None:
 
 def test_no_except_of_the_stage_swallows_it() -> None:
     def stage(context: JobContext) -> None:
-        while True:
+        while not context.limit.raised:
             try:
                 context.progress(0.5)
             except Exception:
