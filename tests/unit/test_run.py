@@ -146,12 +146,12 @@ def test_a_stop_is_raised_at_the_next_report_or_check(store: FakeStore, answer: 
 def test_a_stage_that_never_looks_is_interrupted(store: FakeStore) -> None:
     store.answer = "cancel"
     with pytest.raises(JobCancelled), Run(store.progress, "j", 1):
-        threading.Event().wait(600)
+        threading.Event().wait(60)
 
 
 def late(run: Run) -> None:
     run.limit.begin(0.001)
-    threading.Event().wait(600)
+    threading.Event().wait(60)
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -171,7 +171,7 @@ def test_a_stage_that_knows_that_it_is_late_can_be_cancelled_still(store: FakeSt
             late(run)
         store.answer = "cancel"
         with pytest.raises(JobCancelled):
-            threading.Event().wait(600)
+            threading.Event().wait(60)
 
 
 @pytest.mark.usefixtures("interruptible")
