@@ -51,6 +51,12 @@ def test_the_form_of_the_release_before_is_sent_and_remembered_and_either_is_tak
         jobs.client.accept(NEW, idempotency_key="k")
 
 
+def test_of_both_forms_of_a_batch_that_of_the_release_before_is_remembered(jobs: Cell) -> None:
+    Batches(jobs.client).create(NewBatch((NEW,), tenant_id="acme"), idempotency_key="k")
+    old, new = forms_of_batch("acme", "main", {}, [NEW])
+    assert kept(jobs).split()[1] == digest(str(old)) != digest(new)
+
+
 def test_batches_and_schedules_send_both_forms_too() -> None:
     wrong = WrongJob(({"field": "url", "message": "m", "code": "c"},))
     old, new = forms_of_batch("acme", "main", {}, [NEW, wrong])
