@@ -273,6 +273,25 @@ def test_a_tenant_that_is_erased_while_its_results_are_copied_leaves_nothing(ben
     assert [name for name in bench.google.contents() if job.job_id in name] == []
 
 
+def test_a_tenant_that_is_erased_before_the_last_of_its_files_is_copied_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is gone, and the last copy makes it anew."""
+    bench.google.down = 503
+    job, put = bench.done(), Drive.put
+    bench.google.down = None
+
+    def late(self: Drive, file_id: str, name: str, *rest: Any) -> str:
+        assert name != NAMES[-1] or bench.erase()
+        return put(self, file_id, name, *rest)
+
+    (taken,) = bench.webhooks.ledger.take(5, 5, [])
+    snapshot = bench.webhooks.ledger.snapshot(taken.event_id)
+    monkeypatch.setattr(Drive, "put", late)
+    bench.copier.deliver(taken.event_id, snapshot)
+    assert [name for name in bench.google.contents() if job.job_id in name] == []
+
+
 def test_neither_keys_nor_addresses_of_uploads_are_said(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
     assert bench.drive
     key = bench.drive.credentials.read_text().split("\\n")[1]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -104,3 +107,41 @@ def test_copies_to_google_drive_are_made_from_a_bucket(bucket: ArtifactStore, jo
         jobs.store.client.hset(jobs.store.keys("webhook_event", "e"), mapping=event)
         Copier(jobs.store, bucket, drive).deliver("e", event)
         assert google.contents() == {"job_9_video.mp4": content}
+
+
+class OtherServer(BaseHTTPRequestHandler):
+    """Has one file, and gives the checksum of another text with it, as servers do that give that of the whole with a part."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        for name, value in (("Content-Length", "6"), ("ETag", '"e"'), ("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")):
+            self.send_header(name, value)
+        self.send_header("x-amz-checksum-crc32", "AAAAAA==")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(b"a film")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+def test_a_checksum_that_was_not_asked_for_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OtherServer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        for name, value in (
+            ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}"), ("AWS_ACCESS_KEY_ID", KEY[0]),
+            ("AWS_SECRET_ACCESS_KEY", KEY[1]), ("AWS_DEFAULT_REGION", "us-east-1"),
+        ):  # fmt: skip
+            monkeypatch.setenv(name, value)
+        try:
+            # Another address, which is not one of the things by which connections are kept.
+            ArtifactStore("s3://media/jobs", "http://api", lambda: "key")._fs.clear_instance_cache()
+            other = ArtifactStore("s3://media/jobs", "http://api", lambda: "key")
+            assert other.read("acme/main/job_1/1/video.mp4") == b"a film"
+            other._fs.clear_instance_cache()
+        finally:
+            server.shutdown()
+            thread.join()

@@ -2207,7 +2207,7 @@ GUARDS = (
         "jobs/executor",
         "only what the stages raised ends a job",
         "        except _Raised as raised:\n            return self._fail(raised.error, context)",
-        "        except Exception as raised:\n            return self._fail(_named(getattr(raised, 'error', raised)), context)",
+        "        except Exception as raised:\n            return self._fail(named(getattr(raised, 'error', raised)), context)",
         FAULTS,
     ),
     _py(
