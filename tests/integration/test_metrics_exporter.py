@@ -218,9 +218,9 @@ class TestCeiling:
     def test_who_had_no_room_has_none_when_another_loses_its(self) -> None:
         half = 10
 
-        def shown_where_the_second_costs(series: int) -> set[str]:
+        def shown_where_the_second_costs(series: int, first: int = half) -> set[str]:
             counts: Counts = defaultdict(lambda: defaultdict(int))
-            for tenant, jobs, cost in (("first", 30, half), ("second", 20, series), ("third", 10, 1)):
+            for tenant, jobs, cost in (("first", 30, first), ("second", 20, series), ("third", 10, 5)):
                 counts["created"][tenant, "main"] = jobs
                 counts["completed"] |= {(tenant, "main", str(number)): 1 for number in range(cost - 1)}
             fold(counts, FIXED_SERIES + 2 * half, list)
@@ -228,6 +228,8 @@ class TestCeiling:
 
         assert shown_where_the_second_costs(half) == {"first", "second", "_other"}
         assert shown_where_the_second_costs(half + 1) == {"first", "_other"}
+        # The first one may grow.
+        assert shown_where_the_second_costs(half + 1, first=half - 3) == {"first", "_other"}
 
     def test_no_more_are_named_than_fit(self, jobs: Cell) -> None:
         jobs = jobs.with_settings(metrics_series=500)
