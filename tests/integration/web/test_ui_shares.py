@@ -16,6 +16,8 @@ from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.files.artifacts import RunArtifacts
 from pipeline_jobs.web.access import key_cache as keyring
 from pipeline_jobs.web.access.share_links import MAX_LENGTH, Share, read_share, write_share
+from pipeline_jobs.web.ui import shares
+from pipeline_jobs.web.ui.results import result_view
 
 from .conftest import MakeClient
 from .test_ui import AWAY, OURS, UI, signed_in
@@ -84,6 +86,16 @@ def test_whoever_has_the_link_sees_film_and_transcript_and_nothing_else(shared: 
     assert (part.status_code, part.data, "sandbox" in part.headers["Content-Security-Policy"]) == (206, b"234", True)
     assert "#t=2" in shared.open(f"{path}&t=2").text
     assert shared.world.audit[0].action == "job.shared"
+
+
+def test_what_the_page_of_a_link_is_made_of_has_no_signed_address(shared: Shared) -> None:
+    """Whatever its template shows one day."""
+    record = shared.cell.results(shared.job.job_id).record()
+    with shared.client.application.test_request_context():
+        whole = result_view(record)
+        assert whole is not None
+        narrowed = shares._narrowed(record, whole, "token")
+    assert ("signature=" in repr(whole), "signature=" in repr(narrowed)) == (True, False)
 
 
 def test_a_link_ends_with_its_time_its_key_and_its_job(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
