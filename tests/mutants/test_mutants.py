@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -32,6 +34,30 @@ def test_every_guard_has_a_name_of_its_own_and_stands_once_in_its_file() -> None
             assert (tree / guard.file).read_text() != before
             (tree / guard.file).write_text(before)
             assert all((tree / test).is_file() for test in guard.tests)
+
+
+def test_every_mutant_of_a_module_is_a_program(tmp_path: Path) -> None:
+    """One that knows not its own names proves nothing: any test of it fails."""
+    for number, guard in enumerate(GUARDS):
+        if guard.file.endswith(".py"):
+            text = (machine.ROOT / guard.file).read_text("utf-8").replace(guard.old, guard.new)
+            (tmp_path / f"{number}.py").write_text(text, "utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--no-cache",
+        "--select",
+        "F821",
+        "--output-format",
+        "json",
+        str(tmp_path),
+    ]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    wrong = {Path(one["filename"]).stem: one["message"] for one in json.loads(found.stdout)}
+    assert {GUARDS[int(number)].name: message for number, message in wrong.items()} == {}
 
 
 def test_a_file_that_fails_without_any_mutant_is_named() -> None:
