@@ -2599,7 +2599,7 @@ GUARDS = (
     _py("operation/flower_columns", "stages are asked of jobs alone", " and about(state.tasks.data[one].kwargs)]", "]", FLOWER_CONFIG),
     _py("operation/flower_columns", "Flower bears that the store is away", "except StoreUnavailable:", "except KeyError:", FLOWER_CONFIG),
     _py("operation/flower_columns", "a stage can be searched", "        state.search_engine.upsert(task)\n", "", FLOWER_CONFIG),
-    _py("operation/flower_columns", "RabbitMQ 4's default virtual host", 'if self.vhost == "/":', "if False:", INSTALLATIONS),
+    _py("operation/flower_columns", "RabbitMQ 4's default virtual host", 'if self.vhost == "/":', "if False:", FLOWER_CONFIG),
     _py(
         "operation/canary",
         "a canary's id says its cell",

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urljoin
 
 import flower.app
 import flower.events
 import flower.views.tasks
 import pytest
 import tornado.ioloop
+from flower.utils.broker import RabbitMQ
 from tornado.options import options
 
 from pipeline_jobs.exceptions import StoreUnavailable
@@ -101,6 +103,23 @@ def test_what_the_store_does_not_say_changes_nothing(monkeypatch: pytest.MonkeyP
     load(monkeypatch)
     for stages in (away, lambda ids: [None] * len(ids)):
         assert look_at(stages, task("job_1_a", kwargs)).tasks["job_1_a"].kwargs == kwargs
+
+
+@pytest.mark.parametrize("vhost", ["", "jobs"])
+def test_queues_of_rabbitmq_are_asked_for_at_an_address_that_version_4_knows(monkeypatch: pytest.MonkeyPatch, vhost: str) -> None:
+    load(monkeypatch)
+    monkeypatch.setattr(RabbitMQ, "queues", RabbitMQ.queues)
+    asked: list[str] = []
+
+    async def answer(self: RabbitMQ, names: set[str]) -> list[dict[str, Any]]:
+        asked.append(urljoin(self.http_api, "queues/" + self.vhost))
+        return []
+
+    monkeypatch.setattr(flower_columns, "_queues", answer)
+    broker = RabbitMQ(f"amqp://127.0.0.1:5672/{vhost}", "http://127.0.0.1:15672/api/")
+    for _ in range(2):
+        asyncio.run(broker.queues({"jobs"}))
+    assert asked == [f"http://127.0.0.1:15672/api/queues/{vhost or '%2F'}"] * 2
 
 
 def test_what_it_has_seen_is_kept_in_the_data_folder_unless_it_is_told_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
