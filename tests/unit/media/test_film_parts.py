@@ -244,6 +244,11 @@ def test_packets_are_decoded_one_after_the_other_and_none_after_it_is_shown(gaps
     assert all(begins <= shown for begins, shown in zip(decoded, [time for piece in pieces for time in piece], strict=True))
 
 
+def test_pictures_that_are_shown_evenly_are_decoded_evenly() -> None:
+    """From the first to the last by as much as they are shown, which is how long an MP4 says that it plays."""
+    assert list(film_cuts.decoding_times([[100, 140, 120, 110, 130], [150, 160]])) == [80, 90, 100, 110, 120, 130, 140]
+
+
 def test_no_parameters_that_are_allowed_give_more_parts_than_a_film_may_have() -> None:
     seconds = 4 * 3600
     (least,) = (float(str(one.ge)) for one in InPartsParams.model_fields["part_seconds"].metadata if isinstance(one, Ge))
