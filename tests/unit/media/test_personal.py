@@ -31,6 +31,7 @@ def text_of(text: str, kinds: tuple[str, ...] = ALL, language: str | None = None
     ("text", "expected"),
     [
         ("Call 415-555-2671 today.", "Call [number] today."),
+        ("Call 555 2671 today.", "Call [number] today."),
         ("Call (415) 555-2671, please.", "Call [number], please."),
         ("Call plus 49 30 901820.", "Call [number]."),
         ("It is +1 415 555 2671!", "It is [number]!"),
@@ -69,6 +70,7 @@ def test_what_names_a_person_or_an_account_is_masked(text: str, expected: str) -
         "We met at noon. Dot was there.",
         "Pi is 3.14159265, they say.",
         "The room is number 214, on floor 2.",
+        "The order is 55 26 71, he said.",
         "I met Anna Berg in Harbour Street on the fifth of May.",
     ],
 )
