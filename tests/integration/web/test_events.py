@@ -15,6 +15,7 @@ from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.events.tokens import StreamToken, StreamTokens
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web.access.caller import Caller
 from pipeline_jobs.web.http import streams
 from tests.cases import each
 
@@ -233,6 +234,14 @@ class TestFeed:
         assert (answer.status_code, answer.get_json()["field"]) == (422, "after")
         answer = client.get("/pipeline/events?tenant_id=acme", headers={**SSE, "Last-Event-ID": after})
         assert (answer.status_code, answer.get_json()["field"]) == (422, "Last-Event-ID")
+
+    def test_a_log_that_is_another_s_by_the_time_it_is_read_is_unknown(
+        self, client: FlaskClient, world: World, job: Job, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The job that was looked at was deleted, and its id is another job's."""
+        _, text = world.keys.create("other", Role.READ, actor="test")
+        monkeypatch.setattr(Caller, "look", lambda *_: None)
+        assert client.get(path(job), headers={"Authorization": f"Bearer {text}"}).get_json()["code"] == "unknown_job"
 
     def test_a_key_of_a_workspace_sees_that_only(self, client: FlaskClient, world: World, job: Job) -> None:
         other = world.put(workspace_id="lab")
