@@ -3153,7 +3153,7 @@ GUARDS = (
     _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == workspace_id)", "true", EVENTS),
     _py("events/hub", "a gap is read from the log", "if page.after > self.place:", "if False:", HUB),
     _py("events/hub", "nothing is told twice", "if event.place > self.place and ", "if ", HUB),
-    _py("events/hub", "a lost connection is made up for", "(name, EVERYTHING if text is None else text)", '(name, text or "")', HUB),
+    _py("events/hub", "a lost connection is made up for", "(name, EVERYTHING if text is None else text)", '(name, text or "x")', HUB),
     _py("events/hub", "a lost hint is made up for", "elif topic.looked_at < late and", "elif False and", HUB),
     _py("web/http/streams", "whoever lost the right is told no more", "if not self._is_allowed():", "if False:", STREAMS),
     _py("web/access/caller", "what is named is the key's", "if own is None:", "if own is None or named:", MATRIX),
