@@ -2685,7 +2685,7 @@ GUARDS = (
         "a child whose job was forgotten is listened to",
         "            for fd in list(alive):\n",
         "            for fd in ():\n                break\n            break\n            for fd in list(alive):\n",
-        "tests/acceptance/test_worker.py",
+        "tests/unit/test_prefork.py",
     ),
     _py("worker/fitness", "a paused worker takes no hints", "consumer.cancel_task_queue(queue)", "pass", SICK),
     _py("worker/fitness", "it takes them again", "consumer.add_task_queue(queue)", "pass", SICK),

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from billiard import Pipe
 from billiard.exceptions import WorkerLostError
 from billiard.pool import ApplyResult
 from kombu.asynchronous import Hub, set_event_loop
@@ -68,6 +69,20 @@ def test_the_numbers_of_closed_pipes_are_forgotten(pool: JobPool, hub: Hub) -> N
     hub.reset()
     pool.register_with_event_loop(hub)
     assert proc.outqR_fd not in hub.readers
+
+
+def test_a_child_is_listened_to_until_it_has_ended_though_its_job_was_forgotten(pool: JobPool) -> None:
+    """It waits until somebody has read what it says."""
+    reader, writer = Pipe(duplex=False)
+    told: list[Any] = []
+    child = SimpleNamespace(outq=SimpleNamespace(_reader=reader), _is_alive=lambda: not told)
+    results = pool._result_handler
+    results.cache, results.fileno_to_outq, results.on_state_change = {}, {reader.fileno(): child}, told.append
+    writer.send((1, ("done",)))
+    results.on_stop_not_started()
+    assert told == [(1, ("done",))]
+    reader.close()
+    writer.close()
 
 
 @pytest.mark.parametrize("seat", ["asks", "has", "empty"])
