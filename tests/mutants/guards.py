@@ -3485,7 +3485,7 @@ GUARDS = (
     ),
     _py("web/server/gunicorn_worker", "who was refused is not served", "if not conn.is_refused:", "if True:", HOSTILE_CLIENTS),
     _py("web/server/listening", "connections wait for room", "if error.errno not in _NO_ROOM:", "if True:", HOSTILE_CLIENTS),
-    _py("store/connection", "a reply that may still come is nobody's", "if error is not None and not", "if False and not", BROKEN_CALLS),
+    _py("store/connection", "a reply that may still come is nobody's", "error is not None and error is not handled", "False", BROKEN_CALLS),
     _py("web/server/chunked_body", "chunks are bounded", "after > self._end or", "False or", CONNECTIONS),
     _py("web/server/chunked_body", "chunks are few", "self._count >= MAX_CHUNKS", "False", CONNECTIONS),
     _py("web/server/chunked_body", "a line ends somewhere", "len(line) >= MAX_LINE or", "False or", CONNECTIONS),
