@@ -1285,7 +1285,8 @@ GUARDS = (
         WORKER,
     ),
     _py("web/server/listening", "who goes on connecting holds up no end", "range(self.cfg.backlog)", "iter(int, 1)", WORKER),
-    _py("web/server/listening", "who sends nothing holds up no end", "if conn.is_silent:", "if False:", WORKER),
+    _py("web/server/listening", "heads that have not come hold up no end", "if conn.awaits_head:", "if False:", WORKER),
+    _py("web/server/gunicorn_worker", "nor do those that begin meanwhile", "if self.alive else min(", "if True else min(", WORKER),
     _py(
         "web/server/client_connection",
         "who has begun to send is heard to the end",
