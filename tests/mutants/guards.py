@@ -1287,13 +1287,7 @@ GUARDS = (
     _py("web/server/listening", "who goes on connecting holds up no end", "range(self.cfg.backlog)", "iter(int, 1)", WORKER),
     _py("web/server/listening", "heads that have not come hold up no end", "if conn.awaits_head:", "if False:", WORKER),
     _py("web/server/gunicorn_worker", "nor do those that begin meanwhile", "if self.alive else min(", "if True else min(", WORKER),
-    _py(
-        "web/server/client_connection",
-        "who has begun to send is heard to the end",
-        "is_begun = self.initialized and",
-        "is_begun = False and",
-        WORKER,
-    ),
+    _py("web/server/client_connection", "whose head is there is heard to the end", "not (self.missing or", "not (False or", WORKER),
     # -- slots
     _lua("lib/dispatch", "the cap over all workers", "cap - taken)", "1e9)"),
     _lua("lib/dispatch", "one cap for all processes", "cap_of_pool(known[5])", "CAP", CAP),

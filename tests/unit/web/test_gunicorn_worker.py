@@ -213,9 +213,10 @@ def test_heads_that_have_not_come_hold_up_no_end(port: int) -> None:
     with ExitStack() as opened:
         first, kept = (opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60))) for _ in range(2))
         until(lambda: answers(first), "gunicorn")
-        silent, slow, quick = (opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(3))
+        silent, slow, quick, whole = (opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(4))
         for begun in (slow, quick):
             begun.sendall(BEGUN)
+        whole.sendall(b"POST /whole HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nx")
         # All are held by the process, which takes connections in order.
         master = int(get(kept, "/master"))
         os.kill(master, signal.SIGTERM)
@@ -227,6 +228,9 @@ def test_heads_that_have_not_come_hold_up_no_end(port: int) -> None:
             assert kept.sock.recv(65_536) == b""
         assert quick.recv(65_536).endswith(b"/begun")
         assert [silent.recv(65_536), slow.recv(65_536)] == [b"", b""]
+        # Whose head is there is heard to the end.
+        whole.sendall(b"y")
+        assert whole.recv(65_536).endswith(b"/whole")
         until(lambda: not living.alive(master), "the server to end")
 
 
