@@ -1,15 +1,16 @@
-"""What a process begins with: its environment, settings of what it may use beside, how it says that it cannot start, and that it ends with
-its parent."""
+"""What a process begins with: its environment, settings of what it may use beside, how many files it may have open, how it says that it
+cannot start, and that it ends with its parent."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -35,6 +36,23 @@ def die_with(parent: int) -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+
+
+#: Most files that a process allows itself to open. There are programs, and a job may start one, that go over all numbers which their files
+#: may have, and in a container the hard limit can be a thousand million.
+MOST_FILES = 65_536
+
+
+def allow_files() -> None:
+    """Raise the soft limit of open files to the hard one, for this process and those that it will start. The usual 1,024 are for programs
+    that call select(), which ours do not, and an API process takes about as many connections, and has files beside."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return
+    # A system may have a limit below the hard one (macOS).
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @contextmanager

@@ -32,11 +32,20 @@ def connect(url: str) -> redis.Redis:
 
 class _Pool(ConnectionPool):
     """Puts no connection back on which a reply may still come: whoever had it next would read that as the answer to its own question, and
-    so on for ever. redis-py puts it back when a signal's exception (a run that is told to stop) leaves between question and reply."""
+    so on for ever. redis-py puts it back when a signal's exception (a run that is told to stop) leaves between question and reply. The
+    exception that a caller was handling as it took the connection has broken off nothing."""
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        handled = sys.exc_info()[1]
+        connection: Any = super().get_connection(*arguments, **options)
+        connection.handled = handled
+        return connection
 
     def release(self, connection: Any) -> None:
-        error = sys.exc_info()[1]
-        if error is not None and not isinstance(error, redis.ResponseError):
+        # One that cannot connect is released before it was given to anybody.
+        error, handled = sys.exc_info()[1], getattr(connection, "handled", None)
+        connection.handled = None
+        if error is not None and error is not handled and not isinstance(error, redis.ResponseError):
             connection.disconnect()
         super().release(connection)
 

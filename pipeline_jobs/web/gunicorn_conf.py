@@ -11,7 +11,7 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.operation.shared_counts import SharedCounts
 from pipeline_jobs.settings import load_settings
-from pipeline_jobs.starting import die_with, one_line_errors
+from pipeline_jobs.starting import allow_files, die_with, one_line_errors
 from pipeline_jobs.store.presence import refuse_other_queues
 from pipeline_jobs.store.store import Store, connect
 from pipeline_jobs.tracing import spans
@@ -23,6 +23,7 @@ with one_line_errors():
     check_root(_settings.artifacts_root)
     if _settings.celery_prefix:
         refuse_other_queues(Store(connect(_settings.redis_url), _settings), _settings)
+allow_files()
 #: What all processes of this server count, made before the first of them: so that each shows the metrics of all. While workers are
 #: replaced there are twice as many.
 _counts = SharedCounts(4 * _settings.http_workers + 16)

@@ -27,6 +27,7 @@ from pipeline_jobs.files.drive import check as check_drive
 from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.pools.pool_names import DEFAULT, served, shown
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.starting import allow_files
 from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.store.presence import refuse_other_queues
 from pipeline_jobs.tracing import spans
@@ -50,6 +51,7 @@ def name_worker(sender: Any, **_: Any) -> None:
     cell = getattr(sender.app, "cell", None)
     if cell is None:
         return
+    allow_files()
     # Celery sets logging up later; what is said until then obeys the same level.
     logs.OURS.setLevel(mlevel(sender.loglevel) or logging.INFO)
     sender.app.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"

@@ -42,6 +42,9 @@ COPIES, DRIVE = "tests/integration/test_copies.py", "tests/unit/test_drive.py"
 GUARDED, REPLICAS = "tests/integration/test_guards.py", "tests/integration/test_replicas.py"
 AUDIT = "tests/integration/test_audit.py"
 WORKER = "tests/unit/web/test_gunicorn_worker.py"
+KEPT_ANSWERS = "tests/integration/test_kept_answers.py"
+STOPS = "tests/unit/test_stops.py"
+TOLD_AGAIN = "tests/acceptance/test_worker.py::test_a_worker_that_is_told_to_stop_again_and_again_ends_by_itself"
 AUDIT_SCHEDULES = "tests/integration/web/test_schedules.py"
 CLOCK = "tests/integration/test_clock.py"
 CANCELS = "tests/integration/test_commands_of_a_cancel.py"
@@ -415,7 +418,12 @@ GUARDS = (
             "webhooks_update",
         )
     ),
-    _lua("lib/once", "what was said is kept", "  redis.call('SET', K.said(CALL), cjson.encode(reply), 'EX', SAID)\n", "", TWICE),
+    _lua("lib/once", "what was said is kept", "redis.call('SET', K.said(CALL), cjson.encode(reply), 'EX', SAID)", "", TWICE),
+    _lua("lib/once", "nothing is kept of nothing", "NOTHING_DONE[reply] or", "false or", KEPT_ANSWERS),
+    _lua("lib/once", "nor of a page of nothing", "or read_once.nothing_done)", "or false)", KEPT_ANSWERS),
+    _lua("lib/once", "a tenant has so many places", "string.sub(call, -4)", "call", KEPT_ANSWERS),
+    _lua("lib/once", "a tenant's places are its own", "return tenant .. ':' ..", "return ':' ..", KEPT_ANSWERS),
+    _lua("lib/once", "a place has the answer of one call", "number == call and found", "found", KEPT_ANSWERS),
     _py("store/runner", "each call is one of its own", 'int.from_bytes(os.urandom(6), "big") >> 2', "7", TWICE),
     _lua("change", "sent again it answers the same", "if before then return changed(cjson.decode(before)) end\n", "", TWICE),
     # -- the audit log
@@ -1285,14 +1293,11 @@ GUARDS = (
         WORKER,
     ),
     _py("web/server/listening", "who goes on connecting holds up no end", "range(self.cfg.backlog)", "iter(int, 1)", WORKER),
-    _py("web/server/listening", "who sends nothing holds up no end", "if conn.is_silent:", "if False:", WORKER),
-    _py(
-        "web/server/client_connection",
-        "who has begun to send is heard to the end",
-        "is_begun = self.initialized and",
-        "is_begun = False and",
-        WORKER,
-    ),
+    _py("web/server/listening", "heads that have not come hold up no end", "if conn.awaits_head:", "if False:", WORKER),
+    _py("web/server/gunicorn_worker", "nor do those that begin meanwhile", "if self.alive else min(", "if True else min(", WORKER),
+    _py("web/server/client_connection", "whose head is there is heard to the end", "not (self.missing or", "not (False or", WORKER),
+    _py("worker/stopping", "who has not begun ends", "signal.signal(signal.SIGTERM, _end)", "pass", STOPS),
+    _py("worker/stopping", "no second stop kills", "signal.signal(signal.SIGTERM, signal.SIG_IGN)", "pass", TOLD_AGAIN),
     # -- slots
     _lua("lib/dispatch", "the cap over all workers", "cap - taken)", "1e9)"),
     _lua("lib/dispatch", "one cap for all processes", "cap_of_pool(known[5])", "CAP", CAP),
@@ -3497,7 +3502,7 @@ GUARDS = (
     ),
     _py("web/server/gunicorn_worker", "who was refused is not served", "if not conn.is_refused:", "if True:", HOSTILE_CLIENTS),
     _py("web/server/listening", "connections wait for room", "if error.errno not in _NO_ROOM:", "if True:", HOSTILE_CLIENTS),
-    _py("store/connection", "a reply that may still come is nobody's", "if error is not None and not", "if False and not", BROKEN_CALLS),
+    _py("store/connection", "a reply that may still come is nobody's", "error is not None and error is not handled", "False", BROKEN_CALLS),
     _py("web/server/chunked_body", "chunks are bounded", "after > self._end or", "False or", CONNECTIONS),
     _py("web/server/chunked_body", "chunks are few", "self._count >= MAX_CHUNKS", "False", CONNECTIONS),
     _py("web/server/chunked_body", "a line ends somewhere", "len(line) >= MAX_LINE or", "False or", CONNECTIONS),

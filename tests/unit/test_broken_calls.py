@@ -109,9 +109,17 @@ def together(reader: Reader, word: str) -> str:
     return str(first)
 
 
+def while_handling(reader: Reader, word: str) -> str:
+    """By somebody who handles another error."""
+    try:
+        raise LookupError
+    except LookupError:
+        return of_the_pool(reader, word)
+
+
 # A connection that was broken off as it was made is left to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
-@each("ask", [one, of_the_pool, together])
+@each("ask", [one, of_the_pool, while_handling, together])
 def test_a_call_that_is_broken_off_anywhere_leaves_its_reply_to_nobody(reader: Reader, ask: Ask) -> None:
     words = map(str, count())
     for at in count(1, STEP):
@@ -120,3 +128,12 @@ def test_a_call_that_is_broken_off_anywhere_leaves_its_reply_to_nobody(reader: R
         for word in (next(words), next(words)):
             assert ask(reader, word) == word, at
     assert at > 50
+
+
+def test_whoever_handles_an_error_keeps_the_connection_and_so_does_the_next(reader: Reader) -> None:
+    of_the_pool(reader, "first")
+    (connection,) = reader.client.connection_pool._available_connections
+    line = connection._sock
+    assert [while_handling(reader, "second"), of_the_pool(reader, "third")] == ["second", "third"]
+    assert connection._sock is line
+    assert connection.handled is None

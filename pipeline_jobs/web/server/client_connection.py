@@ -130,10 +130,10 @@ class Connection(TConn):  # type: ignore[misc]
         return not (self.cfg.is_ssl or self.is_http2)
 
     @property
-    def is_silent(self) -> bool:
-        """Nothing of its next request has come, and nothing but that is waited for."""
-        is_begun = self.initialized and (not self.is_plain or self.parser.unreader.buf.getvalue())
-        return not (is_begun or self.refusal or self.is_left)
+    def awaits_head(self) -> bool:
+        """Of one that is waited for: its next request has not come, or a part of its head, so that nothing was accepted of it. With TLS,
+        what has come only gunicorn knows."""
+        return not (self.missing or self.refusal or self.is_left or (self.initialized and not self.is_plain))
 
     @property
     def waits(self) -> bool:

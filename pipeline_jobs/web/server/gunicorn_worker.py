@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 from gunicorn import util
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER
 
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.web.access.throttle import Failures
@@ -268,7 +269,7 @@ class Worker(Listening):
             self.poller.unregister(conn.sock)
             if conn.is_left:
                 conn.end()
-            elif conn.is_plain and conn.parser.unreader.buf.getvalue():
+            elif conn.is_plain and conn.parser.unreader.buf.getvalue() and (self.alive or not conn.awaits_head):
                 self._refuse(conn, 408, "Request Timeout")
             else:
                 self._drop(conn)
@@ -343,7 +344,9 @@ class Worker(Listening):
         return head
 
     def _await_head(self, conn: Connection) -> None:
-        conn.until = conn.until or time.monotonic() + _settings.request_seconds
+        # A worker that stops gives it as long as gunicorn gives the next request of a kept connection to begin.
+        most = _settings.request_seconds if self.alive else min(_settings.request_seconds, STOP_KEEPALIVE_LINGER)
+        conn.until = conn.until or time.monotonic() + most
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 

@@ -53,11 +53,11 @@ class Listening(ThreadWorker):  # type: ignore[misc]
         return True
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """A worker that stops waits no longer for those that have sent nothing than for those that were answered: browsers and balancers
-        connect ahead of their requests, and each would hold up the end for as long as a head may take."""
+        """A worker that stops waits no longer for heads that have not come than for the next ones of those that were answered: browsers and
+        balancers connect ahead of their requests, and each would hold up the end for as long as a head may take."""
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
-            if conn.is_silent:
+            if conn.awaits_head:
                 conn.until = min(conn.until or conn.timeout, deadline)
 
     def look_for_room(self) -> None:

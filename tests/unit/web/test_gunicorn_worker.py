@@ -13,7 +13,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -203,19 +204,43 @@ def test_a_server_that_stops_answers_all_who_had_connected(port: int) -> None:
             assert (answer.read().decode(), answer.headers["Connection"]) == (f"/late/{number}", "close")
 
 
-def test_connections_that_send_nothing_hold_up_no_end(port: int) -> None:
-    """Browsers connect ahead of their requests. Whoever has begun to send is heard to the end all the same."""
+BEGUN = b"GET /begun HTTP/1.1\r\nHost:"
+
+
+@pytest.mark.parametrize("start", [partial(preloaded.quiet, PIPELINE_REQUEST_SECONDS="1000")])
+def test_heads_that_have_not_come_hold_up_no_end(port: int) -> None:
+    """Browsers connect ahead of their requests. Of what is not there nothing was accepted; what is complete is answered."""
     with ExitStack() as opened:
-        first = opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)))
+        first, kept = (opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60))) for _ in range(2))
         until(lambda: answers(first), "gunicorn")
-        silent, slow = (opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(2))
-        slow.sendall(b"GET /slow HTTP/1.1\r\nHost:")
-        # Both are held by the process, which takes connections in order.
-        master = int(get(opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60))), "/master"))
+        silent, slow, quick, whole = (opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(4))
+        for begun in (slow, quick):
+            begun.sendall(BEGUN)
+        whole.sendall(b"POST /whole HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nx")
+        # All are held by the process, which takes connections in order.
+        master = int(get(kept, "/master"))
         os.kill(master, signal.SIGTERM)
-        assert silent.recv(1) == b""
-        slow.sendall(b" x\r\n\r\n")
-        assert slow.recv(65_536).endswith(b"/slow")
+        quick.sendall(b" x\r\n\r\n")
+        until(lambda: refuses(port), "the process to begin its end")
+        # Where this process stood still for two seconds, that is closed already.
+        with suppress(ConnectionError):
+            kept.sock.sendall(BEGUN)
+            assert kept.sock.recv(65_536) == b""
+        assert quick.recv(65_536).endswith(b"/begun")
+        assert [silent.recv(65_536), slow.recv(65_536)] == [b"", b""]
+        # Whose head is there is heard to the end.
+        whole.sendall(b"y")
+        assert whole.recv(65_536).endswith(b"/whole")
+        until(lambda: not living.alive(master), "the server to end")
+
+
+def refuses(port: int) -> bool:
+    """Nobody listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    except ConnectionError:
+        return True
+    return False
 
 
 def test_a_worker_that_is_told_twice_that_it_stops_closes_its_listener_once() -> None:
