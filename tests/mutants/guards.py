@@ -2863,6 +2863,15 @@ GUARDS = (
     _py("files/paced", "a turn ends", "                self._is_busy = False\n", "                pass\n", PACED),
     _py("files/paced", "one step at a time", "                self._is_busy = True\n", "                pass\n", PACED),
     _py("files/paced", "a small file takes no turn", "sum(map(len, pieces)) > SMALL_BYTES", "True", PACED, LARGE_UPLOADS),
+    _py("files/upload", "what may count is not deleted", "sent, self._waiting = self._waiting, []", "sent = self._waiting", UPLOADS),
+    _py("files/upload", "what was counted is not deleted", "if name not in counted]", "]", UPLOADS),
+    _py(
+        "files/uploads",
+        "an upload that cannot be read fails no job",
+        'self._artifacts.read(f"{folder}/{name}")',
+        'self._artifacts._fs.cat_file(f"{self._artifacts._root}/{folder}/{name}")',
+        FAULTS,
+    ),
     _py("files/upload", "the last part counts with the lock's end", "or not self._ended)", "or True)", TRIPS),
     _py(
         "files/upload", "what came before a break counts", "(self._interrupted is not None or not self._ended)", "not self._ended", UPLOADS
