@@ -76,7 +76,7 @@ FOREIGN = "tests/integration/web/test_foreign_ids.py"
 KEPT_FILES = "tests/integration/web/test_kept_files.py"
 RESULTS = "tests/integration/test_results.py"
 LARGE = "tests/integration/web/test_large_results.py"
-FAULTS = "tests/integration/test_faults.py"
+FAULTS, REFUSALS = "tests/integration/test_faults.py", "tests/integration/test_refusals.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 HOLDS = "tests/integration/test_holds.py"
@@ -2229,6 +2229,20 @@ GUARDS = (
     ),
     _py("jobs/outputs", "what cannot be kept is not in the record", "            del self._outputs[kept:]\n", "", FAULTS),
     _py("records", "text that the store cannot take", 'text.encode("utf-8", "replace").decode()', "text", FAULTS),
+    _py(
+        "store/connection",
+        "a refusal by its class is a store that is away",
+        "if isinstance(error, _NOT_NOW_BY_CLASS):",
+        "if False:",
+        REFUSALS,
+    ),
+    _py(
+        "store/connection",
+        "too few permissions are a store that is away",
+        "case redis.exceptions.NoPermissionError():",
+        "case None:",
+        REFUSALS,
+    ),
     _py("store/connection", "a busy server is away", '"MASTERDOWN", "BUSY",', '"MASTERDOWN",', FAULTS),
     _py(
         "worker/backend", "a failure that is no pipeline's ends no job", "if not isinstance(error, JobFailed):", "if False:", FAILURE_WRITES
