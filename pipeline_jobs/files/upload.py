@@ -118,7 +118,7 @@ class UploadWriter:
         self._token = secrets.token_hex(8)
         #: Up to where it counts, and up to where it is stored.
         self._counted = self._stored = offset
-        #: Parts that are stored and do not count yet.
+        #: Parts that may be stored and do not count.
         self._waiting: list[str] = []
         self._interrupted: Interrupted | None = None
         #: All has come: the last part counts as the lock is given back.
@@ -182,6 +182,8 @@ class UploadWriter:
         if not size:
             return
         name = f"{self._stored:015d}-{size}-{self._token}"
+        # Noted before: a disk or a bucket may have taken what it could not say it took.
+        self._waiting.append(name)
         try:
             self._artifacts.write(pieces, f"{self._upload.folder}/{name}", partial(TURNS.turn, self._upload.tenant_id))
         except DiskFull:
@@ -189,7 +191,6 @@ class UploadWriter:
         except PublishError as error:
             raise StoreUnavailable("the artifact store cannot store the upload now") from error
         self._stored += size
-        self._waiting.append(name)
 
     def _lock(self) -> int:
         """:return: how many parts there are."""
@@ -213,8 +214,16 @@ class UploadWriter:
         return int(reply.parts)
 
     def _advance(self, *, release: bool = False) -> None:
-        self._say(self._waiting, self._stored, 0 if release else LOCK_SECONDS)
-        self._counted, self._waiting = self._stored, []
+        # Until the answer is here nobody knows whether these count: a server that dies, or is slow, may have done it or be about to.
+        sent, self._waiting = self._waiting, []
+        try:
+            self._say(sent, self._stored, 0 if release else LOCK_SECONDS)
+        except UploadLocked:
+            # An earlier sending, whose answer was lost, may have counted them; by now nothing of this writer's will.
+            counted = set(self._store.lines("upload_parts", self._upload.upload_id))
+            self._waiting = [name for name in sent if name not in counted]
+            raise
+        self._counted = self._stored
 
     def _say(self, parts: list[str], offset: int, lock: float) -> None:
         reply = self._store.run(

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pipeline_jobs.exceptions import (
     MemoryFull,
     SourceNotFound,
-    SourceUnavailable,
     StorageFull,
-    StoreUnavailable,
     TooManyUploads,
     UnknownUpload,
     UploadInUse,
@@ -121,15 +119,13 @@ class Uploads:
     def open(self, tenant_id: str, workspace_id: str, upload_id: str) -> tuple[int, Iterator[bytes]]:
         """Size and bytes of a complete upload of this very tenant and workspace, without the network.
 
-        :raises SourceNotFound: there is none (any more). :raises SourceUnavailable: it cannot be read now.
+        :raises SourceNotFound: there is none (any more). :raises StoreUnavailable: it cannot be read now, which is not the job's fault.
         """
         try:
             upload = self.get(upload_id)
-            names = self._store.lines("upload_parts", upload_id)
         except UnknownUpload:
             raise SourceNotFound("there is no such upload") from None
-        except StoreUnavailable as error:
-            raise SourceUnavailable("the upload cannot be read now") from error
+        names = self._store.lines("upload_parts", upload_id)
         if (upload.tenant_id, upload.workspace_id) != (tenant_id, workspace_id) or upload.completed_at is None:
             raise SourceNotFound("there is no such upload")
         return upload.length, self._parts(upload.folder, names)
@@ -137,12 +133,10 @@ class Uploads:
     def _parts(self, folder: str, names: list[str]) -> Iterator[bytes]:
         for name in names:
             try:
-                with self._artifacts.open(f"{folder}/{name}") as file:
-                    yield file.read()
+                part = self._artifacts.read(f"{folder}/{name}")
             except FileNotFoundError:
                 raise SourceNotFound("the upload was deleted") from None
-            except (OSError, StoreUnavailable) as error:
-                raise SourceUnavailable("the upload cannot be read now") from error
+            yield part
 
     def sweep(self) -> int:
         """Remove uploads past their time that no job needs; the purge deletes their files. :return: how many."""

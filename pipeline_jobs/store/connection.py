@@ -74,8 +74,14 @@ def master_pool(of: Watched, **options: Any) -> SentinelConnectionPool:
     return _MasterPool(of.master, sentinels, connection_class=_MasterConnection, db=of.number, **dict(of.login), **options)
 
 
-#: What a server says that cannot answer now; BUSY: a script of somebody's runs for too long.
-_NOT_NOW = ("OOM", "MISCONF", "LOADING", "READONLY", "MASTERDOWN", "BUSY", "NOREPLICAS")
+#: What a server says that cannot answer now, of which redis-py makes classes, without that word in their texts. NoScript: it has lost a
+#: script between the look whether it has it and the call, as it was started again.
+_NOT_NOW_BY_CLASS = (
+    redis.exceptions.OutOfMemoryError, redis.exceptions.ReadOnlyError, redis.exceptions.ClusterDownError, redis.exceptions.TryAgainError,
+    redis.exceptions.NoScriptError, redis.exceptions.ExecAbortError,
+)  # fmt: skip
+#: And what is a plain ResponseError: BUSY: a script of somebody's runs for too long; WAITAOF: it has no AOF, or became a replica.
+_NOT_NOW = ("OOM", "MISCONF", "LOADING", "READONLY", "MASTERDOWN", "BUSY", "NOREPLICAS", "WAITAOF")
 
 
 class _StoreErrors:
@@ -91,7 +97,9 @@ class _StoreErrors:
             # Who gives no valid answer is no server of ours: something else listens there.
             case redis.ConnectionError() | redis.TimeoutError() | redis.exceptions.InvalidResponse():
                 raise StoreUnavailable("the store cannot be reached") from error
-            case redis.exceptions.OutOfMemoryError() | redis.exceptions.ReadOnlyError():
+            case redis.exceptions.NoPermissionError():
+                raise StoreUnavailable("the store permits its user too little (NOPERM)") from error
+            case redis.ResponseError() if isinstance(error, _NOT_NOW_BY_CLASS):
                 raise StoreUnavailable("the store cannot write now") from error
             case UnicodeEncodeError():
                 raise InvalidInput("text is not valid Unicode") from None

@@ -151,15 +151,15 @@ class Runner(Reader):
         :return: how many.
         """
         own = {scripts.function(name, self._template).name for name in scripts.places()}
-        try:
-            with store_errors():
+        with store_errors():
+            try:
                 listed: Any = self.wire.call("FUNCTION", "LIST", "LIBRARYNAME", f"{scripts.FUNCTION_PREFIX}*")
                 others = {row[row.index("library_name") + 1] for row in listed} - own
                 for name in others:
                     self.wire.call("FUNCTION", "DELETE", name)
-        except redis.ResponseError:
-            # The server takes no functions, or another maintenance worker has removed it.
-            return 0
+            except redis.ResponseError:
+                # The server takes no functions (now, or from us), or another maintenance worker has removed it.
+                return 0
         return len(others)
 
     def _call_of(self, script: str) -> _Call:

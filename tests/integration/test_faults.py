@@ -7,6 +7,7 @@ import resource
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,12 +27,14 @@ from pipeline_jobs.exceptions import (
     UnknownJob,
 )
 from pipeline_jobs.files.artifacts import ArtifactStore, check_root
+from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import executor, faults, patience, stage_runs
 from pipeline_jobs.jobs.executor import Ending, Executor, Outcome
 from pipeline_jobs.jobs.run import Run
 from pipeline_jobs.jobs.workdir import Workdir
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.worker import start
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
@@ -74,7 +77,8 @@ def failing_call(*args: Any, **kwargs: Any) -> None:
 
 def waits_uncounted(bench: Bench, job: Job, outcome: Outcome) -> None:
     assert (outcome.ending, job.status, job.reason) == (Ending.REQUEUED, JobStatus.QUEUED, "retry"), job.error
-    assert (job.crashes, job.handbacks, job.attempt, job.error, bench.published()) == (0, 0, 1, None, [])
+    published = [name for name in bench.published() if "/upload-" not in name]
+    assert (job.crashes, job.handbacks, job.attempt, job.error, published) == (0, 0, 1, None, [])
     assert differences(bench.cell.store) == []
 
 
@@ -314,6 +318,51 @@ def test_each_further_fault_waits_twice_as_long_up_to_five_minutes(bench: Bench)
     assert (run.crashes, run.handbacks, run.attempt) == (0, 0, 1)
     store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
     assert store.client.hget(store.keys("job", run.job_id), "faults") is None
+
+
+# -- uploads
+
+
+@pytest.mark.parametrize("away", ["record", "lines"])
+def test_an_upload_whose_record_cannot_be_read_now_fails_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch, away: str) -> None:
+    upload = uploaded(bench)
+    real = getattr(Store, away)
+
+    def fails(store: Store, key: str, *parts: str) -> Any:
+        if key.startswith("upload"):
+            raise StoreUnavailable
+        return real(store, key, *parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, away, fails)
+        job, outcome = bench.run(reading(upload))
+    waits_uncounted(bench, job, outcome)
+    assert again(bench, job).status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), OSError(24, "Too many open files"), KeyError("of an fsspec back end")])
+def test_an_upload_whose_bytes_cannot_be_read_now_fails_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    upload = uploaded(bench)
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.artifacts._fs, "open", lambda *args: failing(error)(None))  # type: ignore[arg-type]
+        job, outcome = bench.run(reading(upload))
+    waits_uncounted(bench, job, outcome)
+    assert again(bench, job).status is JobStatus.COMPLETED
+
+
+def uploaded(bench: Bench) -> str:
+    uploads = Uploads(bench.cell.store, bench.cell.settings, bench.artifacts)
+    upload = uploads.create("acme", "main", 5)
+    return uploads.write(upload, 0, BytesIO(b"bytes").read).upload_id
+
+
+def reading(upload_id: str) -> Stage:
+    def read(context: JobContext) -> Mapping[str, Any]:
+        size, parts = context.open_upload(upload_id)
+        assert (size, b"".join(parts)) == (5, b"bytes")
+        return {}
+
+    return read
 
 
 # -- files

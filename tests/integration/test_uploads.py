@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -39,6 +40,7 @@ from pipeline_jobs.schedules.fire import Fire
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import pages
+from pipeline_jobs.store.runner import Runner
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell
 
@@ -208,6 +210,71 @@ def test_an_advance_that_is_sent_twice_counts_once(bench: Bench) -> None:
     replies = [store.run("upload_advance", **advance, now=10, parts=["a"]).became for _ in range(2)]
     assert replies == ["ok", "ok"]
     assert store.client.lrange(store.keys("upload_parts", upload.upload_id), 0, -1) == ["a"]
+
+
+def lost_answers(bench: Bench, monkeypatch: pytest.MonkeyPatch, *, of: int) -> None:
+    """The answer to this call of the script that counts is lost, as often as it is sent: the script was done, or another writer had been
+    before it is sent again."""
+    say, calls = module.UploadWriter._say, itertools.count()
+
+    def lost(writer: module.UploadWriter, parts: list[str], offset: int, lock: float) -> None:
+        say(writer, parts, offset, lock)
+        if parts and next(calls) == of:
+            raise StoreUnavailable
+
+    monkeypatch.setattr(module.UploadWriter, "_say", lost)
+
+
+@pytest.mark.parametrize("checksum", [None, Checksum("sha256", hashlib.sha256(DATA).digest())])
+@pytest.mark.parametrize("of", range(7))
+def test_what_counts_is_never_deleted_whichever_answer_is_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, of: int, checksum: Checksum | None
+) -> None:
+    monkeypatch.setattr(module, "PART_BYTES", len(DATA) // 4)
+    lost_answers(bench, monkeypatch, of=of)
+    upload, left = bench.begin(), 3
+    while (found := bench.uploads.get(upload.upload_id)).offset < len(DATA):
+        assert (left := left - 1)
+        # The lock of whoever did not hear that it was given back ends by itself.
+        bench.cell.store.client.hset(bench.cell.store.keys("upload", upload.upload_id), "lock_until", "0")
+        with contextlib.suppress(StoreUnavailable):
+            bench.send(found, DATA[found.offset :], found.offset, None if found.offset else checksum)
+    assert bench.read(upload) == DATA
+
+
+def test_a_writer_that_is_told_that_it_lost_its_lock_deletes_only_what_does_not_count(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first sending was done and gave the lock back, its answer was lost, and another writer came before the second."""
+    upload, sends = bench.begin(2 * len(DATA)), Runner.run
+
+    def twice(store: Any, script: str, /, **arguments: Any) -> Any:
+        reply = sends(store, script, **arguments)
+        if script == "upload_advance" and arguments["lock_ms"] == 0 and arguments["parts"]:
+            monkeypatch.setattr(Runner, "run", sends)
+            bench.send(upload, DATA, len(DATA))
+            reply = sends(store, script, **arguments)
+        return reply
+
+    monkeypatch.setattr(Runner, "run", twice)
+    with pytest.raises(UploadLocked):
+        bench.send(upload, DATA)
+    assert bench.read(upload) == DATA + DATA
+
+
+def test_a_part_of_which_the_disk_did_not_say_that_it_has_it_is_removed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = ArtifactStore.write
+
+    def unsure(store: ArtifactStore, *args: Any) -> None:
+        write(store, *args)
+        raise PublishError
+
+    upload = bench.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(ArtifactStore, "write", unsure)
+        with pytest.raises(StoreUnavailable):
+            bench.send(upload, DATA)
+    assert (bench.files(), bench.uploads.get(upload.upload_id).offset) == ([], 0)
 
 
 def test_more_than_was_promised_is_refused_and_what_was_promised_can_still_come(bench: Bench) -> None:

@@ -79,7 +79,7 @@ FOREIGN = "tests/integration/web/test_foreign_ids.py"
 KEPT_FILES = "tests/integration/web/test_kept_files.py"
 RESULTS = "tests/integration/test_results.py"
 LARGE = "tests/integration/web/test_large_results.py"
-FAULTS = "tests/integration/test_faults.py"
+FAULTS, REFUSALS = "tests/integration/test_faults.py", "tests/integration/test_refusals.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 HOLDS = "tests/integration/test_holds.py"
@@ -2240,6 +2240,20 @@ GUARDS = (
     ),
     _py("jobs/outputs", "what cannot be kept is not in the record", "            del self._outputs[kept:]\n", "", FAULTS),
     _py("records", "text that the store cannot take", 'text.encode("utf-8", "replace").decode()', "text", FAULTS),
+    _py(
+        "store/connection",
+        "a refusal by its class is a store that is away",
+        "if isinstance(error, _NOT_NOW_BY_CLASS):",
+        "if False:",
+        REFUSALS,
+    ),
+    _py(
+        "store/connection",
+        "too few permissions are a store that is away",
+        "case redis.exceptions.NoPermissionError():",
+        "case None:",
+        REFUSALS,
+    ),
     _py("store/connection", "a busy server is away", '"MASTERDOWN", "BUSY",', '"MASTERDOWN",', FAULTS),
     _py(
         "worker/backend", "a failure that is no pipeline's ends no job", "if not isinstance(error, JobFailed):", "if False:", FAILURE_WRITES
@@ -2874,6 +2888,15 @@ GUARDS = (
     _py("files/paced", "a turn ends", "                self._is_busy = False\n", "                pass\n", PACED),
     _py("files/paced", "one step at a time", "                self._is_busy = True\n", "                pass\n", PACED),
     _py("files/paced", "a small file takes no turn", "sum(map(len, pieces)) > SMALL_BYTES", "True", PACED, LARGE_UPLOADS),
+    _py("files/upload", "what may count is not deleted", "sent, self._waiting = self._waiting, []", "sent = self._waiting", UPLOADS),
+    _py("files/upload", "what was counted is not deleted", "if name not in counted]", "]", UPLOADS),
+    _py(
+        "files/uploads",
+        "an upload that cannot be read fails no job",
+        'self._artifacts.read(f"{folder}/{name}")',
+        'self._artifacts._fs.cat_file(f"{self._artifacts._root}/{folder}/{name}")',
+        FAULTS,
+    ),
     _py("files/upload", "the last part counts with the lock's end", "or not self._ended)", "or True)", TRIPS),
     _py(
         "files/upload", "what came before a break counts", "(self._interrupted is not None or not self._ended)", "not self._ended", UPLOADS
