@@ -19,7 +19,8 @@ from pipeline_jobs.web.server.paced_socket import PacedSocket
 from tests.waiting import until
 
 HANDSHAKE = {
-    "REQUEST_METHOD": "GET", "HTTP_HOST": "x", "HTTP_CONNECTION": "Upgrade", "HTTP_UPGRADE": "websocket", "HTTP_SEC_WEBSOCKET_VERSION": "13",
+    "REQUEST_METHOD": "GET",
+    "HTTP_HOST": "x", "HTTP_CONNECTION": "Upgrade", "HTTP_UPGRADE": "websocket", "HTTP_SEC_WEBSOCKET_VERSION": "13",
     "HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZQ==", "HTTP_SEC_WEBSOCKET_EXTENSIONS": "permessage-deflate",
 }  # fmt: skip
 PING, PONG = b"\x89\x80\0\0\0\0", b"\x8a\x00"
