@@ -2096,6 +2096,13 @@ GUARDS = (
         DRIVE,
     ),
     _py("files/drive", "words of ours", "    except _google().ELSEWHERE as error:", "    except () as error:", DRIVE),
+    _py(
+        "files/upload",
+        "a small upload has few parts",
+        "    return min(MAX_PARTS, LEAST_PARTS + length // BYTES_A_PART)",
+        "    return MAX_PARTS",
+        UPLOADS,
+    ),
     _py("files/copies", "an upload has an end", "if time.monotonic() - self.since > self.seconds:", "if False:", COPIES),
     _py("files/copies", "what is left is the outbox's", '            self.done = (True, "")\n', "", COPIES),
     _py("operation/erase", "copies go with the tenant", "        copies.erase(drive, tenant_id)\n", "", COPIES),
