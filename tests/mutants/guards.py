@@ -3240,6 +3240,13 @@ GUARDS = (
     _py(
         "web/api/sockets", "a client that says much waits", "            selector_class=_Patience,\n", "", "tests/unit/web/test_sockets.py"
     ),
+    _py(
+        "web/server/request_threads",
+        "no thread for another request",
+        "            if not self._threads:\n                raise\n",
+        "            raise\n",
+        HOSTILE_CLIENTS,
+    ),
     _py("web/api/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
     # -- stages that may fail
     _py("jobs/stage_runs", "a mistake of the request", "isinstance(what, _OF_THE_CLIENT) or ", "", DEGRADES),

@@ -9,6 +9,8 @@ from typing import Any
 import structlog
 from gunicorn.workers.gthread import ThreadWorker
 
+from pipeline_jobs.web.server.request_threads import RequestThreads
+
 #: The process or the machine has no file, or no memory, for one more connection.
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -19,6 +21,9 @@ class Listening(ThreadWorker):  # type: ignore[misc]
     """Of the main thread. What becomes of a new connection, `_welcome` says, which a worker has."""
 
     _welcome: Callable[[Any, Any, Any], None]
+
+    def get_thread_pool(self) -> RequestThreads:
+        return RequestThreads(max_workers=self.cfg.threads)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """A worker that stops takes those that have connected, and then no more: with the listener they would be reset, POSTs that a

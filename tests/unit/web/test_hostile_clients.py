@@ -6,6 +6,7 @@ import os
 import resource
 import selectors
 import socket
+import threading
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from gunicorn.config import Config
 from pipeline_jobs.web.server.body_room import BodyRoom
 from pipeline_jobs.web.server.client_connection import Connection
 from pipeline_jobs.web.server.gunicorn_worker import Worker
+from pipeline_jobs.web.server.request_threads import RequestThreads
 from tests.unit.web.test_gunicorn_worker import kind, options, port, start
 from tests.waiting import until
 
@@ -111,6 +113,35 @@ def test_a_request_that_lost_its_room_is_refused_once_and_never_served(leaves: b
     assert leaves or client.recv(100).startswith(b"HTTP/1.1 429 ")
     for one in (first.sock, second.sock, client, other, worker.poller, worker.tmp):
         one.close()
+
+
+def test_requests_for_which_no_thread_can_be_started_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each WebSocket has two: a container's limit may be reached."""
+    first, go_on = threading.Event(), threading.Event()
+
+    def answers() -> bool:
+        first.set()
+        return go_on.wait(60)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with RequestThreads(max_workers=4) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError):
+                pool.submit(answers)
+        answered = [pool.submit(answers)]
+        assert first.wait(60)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            answered += [pool.submit(answers) for _ in range(3)]
+        go_on.set()
+        assert [one.result(60) for one in answered] == [True] * 4
+    worker = Worker(1, os.getpid(), [], SimpleNamespace(), 30, Config(), None)
+    with worker.get_thread_pool() as pool:
+        assert type(pool) is RequestThreads
+    worker.tmp.close()
 
 
 def test_an_error_over_what_a_client_sent_ends_its_connection_alone(monkeypatch: pytest.MonkeyPatch) -> None:
