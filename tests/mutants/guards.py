@@ -557,6 +557,13 @@ GUARDS = (
         PARTS,
     ),
     _lua("lib/ending", "the end of a part is not a job's", "if job.part_of then return end_part(id, job, to, extra[4]) end", "", PARTS),
+    _py(
+        "history/history",
+        "a disk without room",
+        '        if full:\n            raise StoreUnavailable(f"the history takes',
+        '        if False:\n            raise StoreUnavailable(f"the history takes',
+        HISTORY,
+    ),
     _lua("lib/ending", "with a job ends its split", "  if job.split then retire_split(id, job, HISTORY == 1) end\n", "", PARTS),
     _lua("lib/ending", "what parts ran until their job's end", "retire_split(id, job, HISTORY == 1)", "retire_split(id, job)", PARTS_KEPT),
     _lua("lib/parts", "what parts ran is their job's slot time", "if live and HISTORY == 1 then", "if false then", PARTS_KEPT),
