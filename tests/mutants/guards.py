@@ -3254,6 +3254,20 @@ GUARDS = (
         "            raise\n",
         HOSTILE_CLIENTS,
     ),
+    _py(
+        "events/shared_feeds",
+        "one look for all",
+        "one if is_alone or together[one[0], one[3]] < 2 else",
+        "one if True else",
+        "tests/integration/test_shared_feeds.py",
+    ),
+    _py(
+        "events/hub",
+        "a look of its own at times",
+        "now - topic.alone_at >= POLL_SECONDS for",
+        "False for",
+        "tests/integration/test_shared_feeds.py",
+    ),
     _py("web/api/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
     # -- stages that may fail
     _py("jobs/stage_runs", "a mistake of the request", "isinstance(what, _OF_THE_CLIENT) or ", "", DEGRADES),
