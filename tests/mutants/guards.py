@@ -3268,6 +3268,13 @@ GUARDS = (
         "False for",
         "tests/integration/test_shared_feeds.py",
     ),
+    _py(
+        "web/server/listening",
+        "silent ones make room",
+        "        if self.nr_conns >= self.worker_connections:\n",
+        "        if False:\n",
+        HOSTILE_CLIENTS,
+    ),
     _py("web/api/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
     # -- stages that may fail
     _py("jobs/stage_runs", "a mistake of the request", "isinstance(what, _OF_THE_CLIENT) or ", "", DEGRADES),

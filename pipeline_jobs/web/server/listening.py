@@ -66,5 +66,18 @@ class Listening(ThreadWorker):  # type: ignore[misc]
                 conn.until = min(conn.until or conn.timeout, deadline)
 
     def look_for_room(self) -> None:
-        """Try again, if there was none."""
+        """Try again, if there was none. Where there are as many connections as there may be, half of those end that say nothing, and have
+        said nothing for longest: whoever comes from enough addresses would hold all of them, and nobody else could connect."""
         self.worker_connections = self.cfg.worker_connections
+        if self.nr_conns >= self.worker_connections:
+            silent = [conn for conn in self.pending_conns if conn.is_silent]
+            for conn in silent[: (len(silent) + 1) // 2]:
+                self.pending_conns.remove(conn)
+                self._end(conn)
+            for _ in range((len(self.keepalived_conns) + 1) // 2):
+                self._end(self.keepalived_conns.popleft())
+
+    def _end(self, conn: Any) -> None:
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()

@@ -82,6 +82,46 @@ def test_more_connections_than_the_process_can_have_files_wait(port: int) -> Non
         assert last.recv(65_536).endswith(b"/last")
 
 
+def connected(worker: Worker, sent: bytes = b"") -> tuple[Connection, socket.socket]:
+    """A connection that is waited for, and its client."""
+    ours, client = socket.socketpair()
+    conn = Connection(worker.cfg, ours, ("127.0.0.1", 1), ("127.0.0.1", 2), worker._closing, lambda *_: None)
+    conn.init()
+    worker.nr_conns += 1
+    worker._held[conn.address] += 1
+    client.sendall(sent)
+    worker.enqueue_req(conn)
+    return conn, client
+
+
+def test_of_as_many_connections_as_there_may_be_those_that_say_nothing_make_room() -> None:
+    """Whoever comes from enough addresses would hold all of them."""
+    config = Config()
+    config.set("worker_connections", 6)
+    worker = Worker(1, os.getpid(), [], SimpleNamespace(), 30, config, None)
+    worker.poller = selectors.DefaultSelector()
+    made = [connected(worker, b"GET /x HT"), *(connected(worker) for _ in range(3))]
+    kept = [connected(worker) for _ in range(2)]
+    for conn, _ in kept:
+        worker.pending_conns.remove(conn)
+        worker.keepalived_conns.append(conn)
+    worker.nr_conns = 5
+    worker.look_for_room()
+    assert worker.nr_conns == 5, "there is room"
+    worker.nr_conns = 6
+    worker.look_for_room()
+    assert (worker.nr_conns, dict(worker._held), len(worker.poller.get_map())) == (3, {"127.0.0.1": 3}, 3)
+    assert [conn for conn, _ in made[:1] + made[3:]] == list(worker.pending_conns)
+    assert list(worker.keepalived_conns) == [kept[1][0]]
+    for client in (made[1][1], made[2][1], kept[0][1]):
+        assert client.recv(1) == b""
+    for conn, client in (*made, *kept):
+        conn.sock.close()
+        client.close()
+    worker.poller.close()
+    worker.tmp.close()
+
+
 def body_begun(worker: Worker, address: str) -> tuple[Connection, socket.socket]:
     """A connection whose small body has begun to come, and its client."""
     ours, client = socket.socketpair()
