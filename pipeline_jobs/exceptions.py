@@ -231,7 +231,7 @@ class StorageFull(TryLater):
 
 
 class WebhooksFull(TryLater):
-    """This tenant has too many webhooks waiting to be delivered: repair or delete its endpoints, or try again later."""
+    """This tenant has too many webhooks waiting, or to be sent by its queued jobs: repair or delete endpoints, or try again later."""
 
 
 class MemoryFull(TryLater):

@@ -175,7 +175,7 @@ class Settings(PoolSettings, OutsideSettings):
     )
     disk_reserve_bytes: int | None = _setting(
         None,
-        "Free space that uploads, artifacts and working folders leave on their disk, in bytes; if there is less, new ones get 507. "
+        "Free space that uploads, artifacts, working folders and the history leave on their disk, in bytes; with less, new ones get 507. "
         "Empty: 5 % of the disk, at least 2 GiB, at most 50 GiB.",
         ge=0,
     )

@@ -20,6 +20,7 @@ import structlog
 from pipeline_jobs.events import job_log
 from pipeline_jobs.events import log as events
 from pipeline_jobs.events.log import Place
+from pipeline_jobs.events.shared_feeds import read_feeds
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.store.channel import Channel
 from pipeline_jobs.store.store import Store
@@ -82,6 +83,8 @@ class Topic:
     #: What was read so far; None before the first look.
     place: Place | None = None
     looked_at: float = 0.0
+    #: When it last had a look of its own, which sees whether a batch is gone.
+    alone_at: float = 0.0
 
     @property
     def key(self) -> tuple[str, str, str, bool, str]:
@@ -334,16 +337,21 @@ class Hub:
         )
         followed = [(topic.job_id, after[1]) for topic, after in places if topic.job_id and topic.of_log]
         said = iter(job_log.read_many(self._store, followed))
-        feeds = events.feed_many(
-            self._store,
-            [(topic.tenant_id, topic.workspace_id, topic.batch_id, after) for topic, after in places if not topic.job_id],
-            BATCH,
-        )
+        feeds = self._read_feeds([(topic, after) for topic, after in places if not topic.job_id])
         logs, tails = iter(jobs), iter(feeds)
         return [
             _of_lines(next(said), after) if topic.of_log else _of_log(next(logs), after) if topic.job_id else _of_feed(next(tails), after)
             for topic, after in places
         ]
+
+    def _read_feeds(self, places: Sequence[tuple[Topic, Place]]) -> list[events.FeedPage]:
+        now = time.monotonic()
+        alone = [after == events.FAR or now - topic.alone_at >= POLL_SECONDS for topic, after in places]
+        for (topic, _), is_alone in zip(places, alone, strict=True):
+            # What a stream reads for itself, no other is told.
+            topic.alone_at = now if is_alone and len(places) > 1 else topic.alone_at
+        asked = [(topic.tenant_id, topic.workspace_id, topic.batch_id, after) for topic, after in places]
+        return read_feeds(self._store, asked, alone, BATCH)
 
     def _stop(self, topics: Iterable[Topic], *, only_gone: bool = False) -> None:
         with self._lock:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -44,8 +44,9 @@ class Event:
     #: Unix milliseconds.
     created_at: int
     data: Mapping[str, Any] = field(default_factory=dict)
-    #: Its place in the tenant's feed, when it was read there.
+    #: Its place in the tenant's feed, when it was read there; and the batch of its job, or its own.
     feed_id: str | None = None
+    batch_id: str = ""
 
     @property
     def id(self) -> str:
@@ -106,6 +107,12 @@ class FeedPage:
     #: Of the events of one batch: it has ended; there is none (any more).
     ended: bool = False
     gone: bool = False
+
+    def narrowed(self, workspace_id: str, batch_id: str) -> FeedPage:
+        """The same, looked at for one workspace or batch ("": all). A batch has ended with its own event: then no more of it comes."""
+        events = tuple(one for one in self.events if workspace_id in ("", one.workspace_id) and batch_id in ("", one.batch_id))
+        ended = any(one.type is EventType.BATCH_COMPLETED and one.job_id == batch_id for one in events)
+        return replace(self, events=events, more=self.more and not ended, ended=ended)
 
 
 def read(store: Store, job_id: str, after: int = 0, limit: int = 100) -> LogPage:
@@ -191,9 +198,9 @@ def _feed_page(tenant_id: str, found: Any, after: Place, limit: int) -> FeedPage
 
 
 def _of_feed(tenant_id: str, entries: Iterable[Sequence[str]]) -> Iterable[Event]:
-    for place, job_id, number, workspace, line in entries:
+    for place, job_id, number, workspace, line, *batch in entries:
         if line:
-            yield _event(job_id, int(number), tenant_id, workspace, line, place)
+            yield replace(_event(job_id, int(number), tenant_id, workspace, line, place), batch_id=batch[0])
 
 
 def _event(job_id: str, seq: int, tenant: str, workspace: str, line: str, feed_id: str | None = None) -> Event:

@@ -42,8 +42,9 @@ SCHEME = "upload://"
 UPLOAD_ID = re.compile(r"[0-9a-f]{24}")
 #: Bytes of a part, and of one look at what comes: a part is kept in memory until it is stored.
 PART_BYTES, PIECE_BYTES = 4 * 1024 * 1024, 64 * 1024
-#: Parts of an upload: a sender of tiny pieces must not fill the store.
-MAX_PARTS = 10_000
+#: Parts of an upload: a sender of tiny pieces must not fill the store. A file of a byte takes a block of the disk, which no limit of the
+#: tenant counts: a small upload has so few parts, one more for each so many bytes.
+MAX_PARTS, LEAST_PARTS, BYTES_A_PART = 10_000, 100, 16 * 1024
 #: How long a writer that says nothing keeps its lock, and how often one says that it lives, in seconds.
 LOCK_SECONDS, RENEW_SECONDS = 60.0, 10.0
 #: Whose step is next to be synced, of all uploads of this process.
@@ -128,8 +129,8 @@ class UploadWriter:
     def write(self, read: Callable[[int], bytes], checksum: Checksum | None) -> None:
         parts = self._lock()
         try:
-            if parts >= MAX_PARTS:
-                raise InvalidInput(f"the upload has {MAX_PARTS} parts: start a new one and send larger parts", field="body")
+            if parts >= most_parts(self._upload.length):
+                raise InvalidInput(f"the upload has {parts} parts: start a new one and send larger parts", field="body")
             digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
             for pieces in self._parts(read):
                 if digest is not None:
@@ -247,6 +248,11 @@ class UploadWriter:
             self._artifacts.delete_prefix(self._upload.folder)
         except (UploadLocked, StoreUnavailable, PublishError) as error:
             logger.warning("the parts of an interrupted upload cannot be deleted", upload_id=self._upload.upload_id, error=str(error))
+
+
+def most_parts(length: int) -> int:
+    """Of an upload of so many bytes."""
+    return min(MAX_PARTS, LEAST_PARTS + length // BYTES_A_PART)
 
 
 def is_upload_url(url: str) -> bool:

@@ -42,6 +42,11 @@ class Database:
         #: Engines of the processes before a fork are not closed here: their connections are the parent's.
         self._engines: list[Engine] = []
 
+    @property
+    def folder(self) -> Path | None:
+        """Where its file is, if it is one of this machine."""
+        return Path(str(self._url.database)).parent if self.on_sqlite else None
+
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction. :raises StoreUnavailable: the database cannot be asked. A value that it refuses is SQLAlchemy's DataError."""

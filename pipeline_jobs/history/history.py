@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError
 
+from pipeline_jobs.disk import Room
 from pipeline_jobs.exceptions import InvalidInput, JobNotEnded, StoreUnavailable, UnknownJob
 from pipeline_jobs.history import analytics
 from pipeline_jobs.history.database import Database
@@ -53,6 +54,7 @@ class History:
 
     def __init__(self, store: Store, settings: Settings, pipelines: Registry) -> None:
         self.store, self.database = store, Database(settings.history_url)
+        self._room = Room(settings.disk_reserve)
         self._pipelines, self._retention_ms = pipelines, settings.history_retention_days * _DAY_MS
         self.cell = f"{settings.key_prefix}{settings.cell}"
         self._here = JOBS.c.cell == self.cell
@@ -65,13 +67,24 @@ class History:
         """Write jobs that have ended, by their records; those that are there already stay as they are.
 
         :return: ids of those that are in the history now. One that cannot be read, or that the database refuses, is logged.
+        :raises StoreUnavailable: also: the disk of its file has no room.
         """
+        self._check_room()
         rows = [made for flat in records if (made := self._row(flat))]
         try:
             written = self._write(rows)
         except DataError:
             written = [one for each in rows for one in self._write_alone(each)]
         return {one["job_id"] for one in written}
+
+    def _check_room(self) -> None:
+        """The store's own log may be on the same disk, and no tenant has a limit of what it has here."""
+        try:
+            full = self.database.folder and self._room.lacks(self.database.folder)
+        except OSError as error:
+            full = str(error)
+        if full:
+            raise StoreUnavailable(f"the history takes no more jobs: {full}")
 
     def _row(self, flat: Mapping[str, str]) -> dict[str, Any] | None:
         try:

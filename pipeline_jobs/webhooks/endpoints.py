@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline_jobs.access import audit
-from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, UnknownEndpoint
+from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, UnknownEndpoint, WebhooksFull
 from pipeline_jobs.job import dumps
 from pipeline_jobs.records import HIDDEN, Layout, Moment
 from pipeline_jobs.settings import Settings
@@ -23,6 +23,8 @@ from pipeline_jobs.webhooks.targets import check_target
 #: Most endpoints of a tenant.
 MAX_ENDPOINTS = 50
 MAX_DESCRIPTION = 200
+#: Before a tenant tries again that has too many messages, in seconds.
+FULL_RETRY_SECONDS = 300
 ENDPOINT_ID = re.compile(r"whep_[0-9a-f]{16}")
 
 
@@ -76,6 +78,7 @@ class Endpoints:
         """A new endpoint, and its secret, which nobody can ask for again.
 
         :raises InvalidInput: names the field.
+        :raises WebhooksFull: its tenant has too many messages that wait, or that its queued jobs will make.
         """
         check_name("tenant_id", tenant_id)
         fields = self._checked(url=url, events=events, description=description, enabled=True)
@@ -88,6 +91,8 @@ class Endpoints:
             )
             if became == "full":
                 raise InvalidInput(f"there are {MAX_ENDPOINTS} endpoints already: delete one", field="tenant_id")
+            if became == "waiting":
+                raise WebhooksFull(retry_after=FULL_RETRY_SECONDS)
             if became == "ok":
                 return self._noted(actor, "created", self.get(endpoint_id)), self._signer.reveal(draw)
 

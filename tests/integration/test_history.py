@@ -17,6 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from pydantic import BaseModel, Field, SecretStr
 from sqlalchemy import text
 
+from pipeline_jobs import disk
 from pipeline_jobs.cell import Cell as RealCell
 from pipeline_jobs.exceptions import ConfigurationError, JobNotEnded, StoreUnavailable, UnknownJob
 from pipeline_jobs.history import analytics, history, queries
@@ -387,6 +388,20 @@ def test_without_its_database_jobs_end_as_ever_and_stay_until_there_are_too_many
     assert kept.mover.move() == 8
     assert kept.purge() == 8
     assert differences(kept.store) == []
+
+
+def test_a_disk_without_room_is_left_to_the_store(on_sqlite: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tenant has a limit of what it has in the history: one that makes and cancels large jobs without end would fill the disk."""
+    job_id, free = on_sqlite.ended(JobStatus.CANCELLED, tenant_id="greedy").job_id, [0]
+    monkeypatch.setattr(disk, "free", lambda _: free[0])
+    with pytest.raises(StoreUnavailable, match="must stay free"):
+        on_sqlite.mover.move()
+    assert (on_sqlite.rows(), on_sqlite.purge()) == ([], 0), "it waits"
+    # What is removed makes room.
+    on_sqlite.cell.client.delete(job_id)
+    on_sqlite.ended(JobStatus.CANCELLED, tenant_id="greedy")
+    free[0] = 2**50
+    assert on_sqlite.mover.move() == 1
 
 
 def test_a_full_server_lets_what_is_past_its_time_go(on_sqlite: Kept) -> None:

@@ -312,6 +312,11 @@ def test_a_full_artifact_store_is_said_and_the_upload_goes_on_later(bench: Bench
     assert bench.read(bench.send(upload, DATA)) == DATA
 
 
+@pytest.mark.parametrize(("length", "parts"), [(0, 100), (16_383, 100), (16_384, 101), (2**40, 10_000)])
+def test_a_small_upload_has_few_parts_each_of_which_takes_a_block_of_the_disk(length: int, parts: int) -> None:
+    assert module.most_parts(length) == parts
+
+
 def test_tiny_parts_without_end_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PARTS", 3)
     upload = bench.begin()

@@ -146,6 +146,24 @@ def test_a_tenant_with_too_many_waiting_gets_no_tests_of_its_endpoints_either(ho
     assert len(hooks.ledger.of_subject(greedy.endpoint_id)) == 1
 
 
+def test_what_queued_jobs_will_send_to_several_endpoints_counts_before_they_end(hooks: Hooks) -> None:
+    """All may end at once, by one cancel: a tenant had fifty times as many messages then, and the store's memory with them."""
+    client, keys = hooks.cell.store.client, hooks.cell.store.keys
+    hooks.endpoints.create("acme", "http://127.0.0.1:9/1")
+    client.zadd(keys("tenant_status", "acme", "queued"), {f"job_{n}": n for n in range(50_001)})
+    job = hooks.cell.submit(tenant_id="acme")
+    with pytest.raises(WebhooksFull):
+        hooks.endpoints.create("acme", "http://127.0.0.1:9/2")
+    client.zrem(keys("tenant_status", "acme", "queued"), "job_0", "job_1")
+    hooks.endpoints.create("acme", "http://127.0.0.1:9/2")
+    with pytest.raises(WebhooksFull):
+        hooks.cell.submit(tenant_id="acme")
+    hooks.cell.submit(tenant_id="other")
+    hooks.cell.client.cancel(job.job_id)
+    client.zrem(keys("tenant_status", "acme", "queued"), "job_2")
+    hooks.cell.submit(tenant_id="acme")
+
+
 # -- sending
 
 

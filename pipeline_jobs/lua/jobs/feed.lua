@@ -4,7 +4,7 @@
 --@args tenant workspace? after most:int batch?
 --@reply newest looked_at ended entries*
 -- newest: id of the newest entry. ended: of `batch` '1' if it has ended, 'gone' if there is none, else ''. An entry is {place, job, number,
--- workspace, line}.
+-- workspace, line, batch or ''}, or the same without a batch and with an empty line: the place that was reached.
 local newest = redis.call('XREVRANGE', K.feed(tenant), '+', '-', 'COUNT', 1)
 local entries = redis.call('XRANGE', K.feed(tenant), '(' .. after, '+', 'COUNT', most)
 local followed = batch ~= '' and redis.call('HMGET', K.batch(batch), 'tenant_id', 'completed_at')
@@ -28,7 +28,7 @@ local function of_batch(place, id)
   if not found[3] or not is_wanted(found[1], found[2], id) then return end
   local numbers = {}
   for i = 3, 7 do numbers[i - 2] = found[i] or '0' end
-  add(place, id, '1', found[2], '["batch",' .. table.concat(numbers, ',') .. ']')
+  add(place, id, '1', found[2], '["batch",' .. table.concat(numbers, ',') .. ']', id)
 end
 
 local function of_job(place, id, number)
@@ -37,7 +37,7 @@ local function of_job(place, id, number)
   if not is_wanted(job[1], job[2], job[5]) then return end
   local at = tonumber(number) - tonumber(job[3] or '0') - 1
   local line = at >= 0 and redis.call('LINDEX', K.events(id), at) or at < 0 and number == '1' and created_line(job[4])
-  if line then add(place, id, number, job[2], line) end
+  if line then add(place, id, number, job[2], line, job[5] or '') end
 end
 
 -- The first events of the jobs of a batch behind its first (see tell_created): of those that are not behind `after` yet, as many as the page
@@ -54,7 +54,7 @@ local function of_many(place, id, jobs)
   local order = found[4]
   local members = redis.call('ZRANGE', K.batch_jobs(id), int(order + done + 1), int(order + to), 'BYSCORE', 'WITHSCORES')
   for i = 1, #members, 2 do
-    add(ms .. '-' .. int(first + members[i + 1] - order), members[i], '1', found[2], created_line(found[3]))
+    add(ms .. '-' .. int(first + members[i + 1] - order), members[i], '1', found[2], created_line(found[3]), id)
   end
 end
 

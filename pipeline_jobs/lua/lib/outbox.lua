@@ -5,9 +5,17 @@
 -- others.
 
 -- A tenant with this many pending deliveries gets no new jobs: its receivers have been away for long, and each delivery keeps a record.
+-- Each queued job makes one for each endpoint as it ends, and all may end at once, by one cancel: those of several endpoints count before
+-- they are there, or a tenant could have fifty times as many.
 local MOST_PENDING = 100000
 
-local function webhooks_full(tenant) return redis.call('ZCARD', K.deliveries_in(tenant, 'pending')) >= MOST_PENDING end
+-- Whether it has so many. jobs, receivers: how many more of these it is to have.
+local function webhooks_full(tenant, jobs, receivers)
+  local pending = redis.call('ZCARD', K.deliveries_in(tenant, 'pending'))
+  if pending >= MOST_PENDING then return true end
+  receivers = receivers + redis.call('ZCARD', K.tenant_endpoints(tenant))
+  return receivers > 1 and pending + (jobs + redis.call('ZCARD', K.tenant_status(tenant, 'queued'))) * receivers > MOST_PENDING
+end
 
 local function next_turn() return redis.call('INCR', K.webhook_turn()) end
 

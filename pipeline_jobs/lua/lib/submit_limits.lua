@@ -16,7 +16,7 @@ local function no_room(tenant, n, sender, share)
     drop_reused_while(tenant, holds_more)
     if holds_more() then return {'full', 'memory', 30} end
   end
-  if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
+  if webhooks_full(tenant, n, 0) then return {'full', 'webhooks', 300} end
   -- Parked jobs have a limit of their own. They are counted only where it matters.
   local all = redis.call('ZCARD', K.status('queued'))
   local over = all + n - (limits.max_queued or QUEUE_MOST)

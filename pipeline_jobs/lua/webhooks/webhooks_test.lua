@@ -13,7 +13,7 @@ local event_id = string.sub(redis.sha1hex('endpoint.test|' .. seed), 1, 32)
 local delivery = 'msg_' .. string.sub(redis.sha1hex(event_id .. '|' .. id), 1, 32)
 if redis.call('EXISTS', K.delivery(delivery)) == 1 then return {'ok', delivery} end
 if endpoint[2] ~= '1' then return {'disabled'} end
-if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
+if webhooks_full(tenant, 0, 0) then return {'full', 'webhooks', 300} end
 if over_share(tenant, share) then return {'full', 'memory', 30} end
 outbox({
   type = 'endpoint.test', tenant = tenant, workspace = '', subject = id, seed = seed, only = id,

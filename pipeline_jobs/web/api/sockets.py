@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import selectors
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from threading import Thread
@@ -30,6 +32,9 @@ CODES: Mapping[End, tuple[int, str]] = {End.COMPLETE: (1000, "ended"), End.STOPP
 UNAUTHORIZED = (4401, "unauthorized")
 #: Clients have nothing to say here.
 MAX_MESSAGE = 1024
+#: Bytes that are read of a client at a time, and how often: so many times at once, and so many a second in the long run. Each frame, a ping
+#: of six bytes, costs more to read and to answer than to send, and no turn counts that: whoever sends more waits.
+READ_BYTES, READS_AT_ONCE, READS_A_SECOND = 64, 32, 1.0
 #: How long a client may take to answer that the connection is closed, in seconds.
 CLOSE_SECONDS = 1.0
 #: How long what was sent may stay unread before the connection is given up, in ms.
@@ -49,6 +54,27 @@ class Taken(Response):
         if self._mode == "gunicorn":
             raise StopIteration
         return []
+
+
+class _Patience(selectors.DefaultSelector):
+    """Says that something has come from a client only as often as it is to be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reads, self._at = float(READS_AT_ONCE), time.monotonic()
+
+    def select(self, timeout: float | None = None) -> Any:
+        """As ever; empty after `timeout`."""
+        now = time.monotonic()
+        self._reads, self._at = min(READS_AT_ONCE, self._reads + (now - self._at) * READS_A_SECOND), now
+        short = max(0.0, (1 - self._reads) / READS_A_SECOND)
+        if timeout is not None and short >= timeout:
+            time.sleep(timeout)
+            return []
+        time.sleep(short)
+        found = super().select(timeout and timeout - short)
+        self._reads -= bool(found)
+        return found
 
 
 class _Unheard(list[Any]):
@@ -96,7 +122,10 @@ def _accept() -> Server:
         taken.setsockopt(socket.IPPROTO_TCP, limit, UNREAD_MS)
     listener = partial(Thread, daemon=True)
     try:
-        connection = Server.accept(request.environ, ping_interval=PING_SECONDS, max_message_size=MAX_MESSAGE, thread_class=listener)
+        connection = Server.accept(
+            request.environ, receive_bytes=READ_BYTES, ping_interval=PING_SECONDS, max_message_size=MAX_MESSAGE, thread_class=listener,
+            selector_class=_Patience,
+        )  # fmt: skip
     except (ProtocolError, RuntimeError) as error:
         raise Refused(400, "bad_handshake", "the WebSocket handshake is not valid") from error
     connection.input_buffer = _Unheard()

@@ -9,6 +9,8 @@ from typing import Any
 import structlog
 from gunicorn.workers.gthread import ThreadWorker
 
+from pipeline_jobs.web.server.request_threads import RequestThreads
+
 #: The process or the machine has no file, or no memory, for one more connection.
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -19,6 +21,9 @@ class Listening(ThreadWorker):  # type: ignore[misc]
     """Of the main thread. What becomes of a new connection, `_welcome` says, which a worker has."""
 
     _welcome: Callable[[Any, Any, Any], None]
+
+    def get_thread_pool(self) -> RequestThreads:
+        return RequestThreads(max_workers=self.cfg.threads)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """A worker that stops takes those that have connected, and then no more: with the listener they would be reset, POSTs that a
@@ -61,5 +66,18 @@ class Listening(ThreadWorker):  # type: ignore[misc]
                 conn.until = min(conn.until or conn.timeout, deadline)
 
     def look_for_room(self) -> None:
-        """Try again, if there was none."""
+        """Try again, if there was none. Where there are as many connections as there may be, half of those end that say nothing, and have
+        said nothing for longest: whoever comes from enough addresses would hold all of them, and nobody else could connect."""
         self.worker_connections = self.cfg.worker_connections
+        if self.nr_conns >= self.worker_connections:
+            silent = [conn for conn in self.pending_conns if conn.is_silent]
+            for conn in silent[: (len(silent) + 1) // 2]:
+                self.pending_conns.remove(conn)
+                self._end(conn)
+            for _ in range((len(self.keepalived_conns) + 1) // 2):
+                self._end(self.keepalived_conns.popleft())
+
+    def _end(self, conn: Any) -> None:
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()

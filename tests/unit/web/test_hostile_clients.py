@@ -6,6 +6,7 @@ import os
 import resource
 import selectors
 import socket
+import threading
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from gunicorn.config import Config
 from pipeline_jobs.web.server.body_room import BodyRoom
 from pipeline_jobs.web.server.client_connection import Connection
 from pipeline_jobs.web.server.gunicorn_worker import Worker
+from pipeline_jobs.web.server.request_threads import RequestThreads
 from tests.unit.web.test_gunicorn_worker import kind, options, port, start
 from tests.waiting import until
 
@@ -80,6 +82,46 @@ def test_more_connections_than_the_process_can_have_files_wait(port: int) -> Non
         assert last.recv(65_536).endswith(b"/last")
 
 
+def connected(worker: Worker, sent: bytes = b"") -> tuple[Connection, socket.socket]:
+    """A connection that is waited for, and its client."""
+    ours, client = socket.socketpair()
+    conn = Connection(worker.cfg, ours, ("127.0.0.1", 1), ("127.0.0.1", 2), worker._closing, lambda *_: None)
+    conn.init()
+    worker.nr_conns += 1
+    worker._held[conn.address] += 1
+    client.sendall(sent)
+    worker.enqueue_req(conn)
+    return conn, client
+
+
+def test_of_as_many_connections_as_there_may_be_those_that_say_nothing_make_room() -> None:
+    """Whoever comes from enough addresses would hold all of them."""
+    config = Config()
+    config.set("worker_connections", 6)
+    worker = Worker(1, os.getpid(), [], SimpleNamespace(), 30, config, None)
+    worker.poller = selectors.DefaultSelector()
+    made = [connected(worker, b"GET /x HT"), *(connected(worker) for _ in range(3))]
+    kept = [connected(worker) for _ in range(2)]
+    for conn, _ in kept:
+        worker.pending_conns.remove(conn)
+        worker.keepalived_conns.append(conn)
+    worker.nr_conns = 5
+    worker.look_for_room()
+    assert worker.nr_conns == 5, "there is room"
+    worker.nr_conns = 6
+    worker.look_for_room()
+    assert (worker.nr_conns, dict(worker._held), len(worker.poller.get_map())) == (3, {"127.0.0.1": 3}, 3)
+    assert [conn for conn, _ in made[:1] + made[3:]] == list(worker.pending_conns)
+    assert list(worker.keepalived_conns) == [kept[1][0]]
+    for client in (made[1][1], made[2][1], kept[0][1]):
+        assert client.recv(1) == b""
+    for conn, client in (*made, *kept):
+        conn.sock.close()
+        client.close()
+    worker.poller.close()
+    worker.tmp.close()
+
+
 def body_begun(worker: Worker, address: str) -> tuple[Connection, socket.socket]:
     """A connection whose small body has begun to come, and its client."""
     ours, client = socket.socketpair()
@@ -111,6 +153,35 @@ def test_a_request_that_lost_its_room_is_refused_once_and_never_served(leaves: b
     assert leaves or client.recv(100).startswith(b"HTTP/1.1 429 ")
     for one in (first.sock, second.sock, client, other, worker.poller, worker.tmp):
         one.close()
+
+
+def test_requests_for_which_no_thread_can_be_started_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each WebSocket has two: a container's limit may be reached."""
+    first, go_on = threading.Event(), threading.Event()
+
+    def answers() -> bool:
+        first.set()
+        return go_on.wait(60)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with RequestThreads(max_workers=4) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError):
+                pool.submit(answers)
+        answered = [pool.submit(answers)]
+        assert first.wait(60)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            answered += [pool.submit(answers) for _ in range(3)]
+        go_on.set()
+        assert [one.result(60) for one in answered] == [True] * 4
+    worker = Worker(1, os.getpid(), [], SimpleNamespace(), 30, Config(), None)
+    with worker.get_thread_pool() as pool:
+        assert type(pool) is RequestThreads
+    worker.tmp.close()
 
 
 def test_an_error_over_what_a_client_sent_ends_its_connection_alone(monkeypatch: pytest.MonkeyPatch) -> None:
