@@ -63,11 +63,16 @@ def operator_policy() -> Policy:
     return webhook_policy(True)
 
 
+def is_plain(url: str | None) -> bool:
+    """It is an http(s) URL with a host, as most are: `check_source` has nothing else to look at."""
+    return isinstance(url, str) and len(url) <= MAX_URL and _PLAIN_URL.fullmatch(url) is not None
+
+
 def check_source(url: str | None) -> None:
     """:raises InvalidInput: no http(s) URL with a host. Whether it may be fetched is found when it is connected to."""
-    text = _text(url, "url")
-    if _PLAIN_URL.fullmatch(text):
+    if is_plain(url):
         return
+    text = _text(url, "url")
     if _WHITE_OR_CONTROL.search(text):
         raise InvalidInput("url contains white space or control characters", field="url")
     parts, port = _parts(text, "url")

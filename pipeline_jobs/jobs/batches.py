@@ -185,7 +185,7 @@ class Batches:
                 forms = None, f"{links.form}\n{forms[1]}"
             once = idempotency(idempotency_key, sender, *forms, what="workflow" if links else "batch")
         with spans.root("submit"):
-            of_request = chain.from_iterable(correlation.current().given().items())
+            of_request = chain.from_iterable(correlation.given().items())
         common = [*packed.common, *of_request, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]
         while True:
             errors = [error for number in sorted(wrong) for error in wrong[number]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline_jobs.access import audit
-from pipeline_jobs.addresses import check_source
+from pipeline_jobs.addresses import check_source, is_plain
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, KeyReused, StoreUnavailable
 from pipeline_jobs.files.upload import is_upload_url
 from pipeline_jobs.job import ANY_ID, JOB_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
@@ -93,25 +93,31 @@ class Client:
         """
         check_owner(new.tenant_id, new.workspace_id)
         pipeline, quality = self.check(new)
+        now = time.time()
         values = {
             **vars(new),
             "pipeline": pipeline.name,
             "tenant_id": new.tenant_id,
             "workspace_id": new.workspace_id,
-            "job_id": job_id or new_job_id(self.settings.cell),
+            "job_id": job_id or new_job_id(self.settings.cell, now),
             "status": JobStatus.QUEUED,
             "reason": Reason.FAIR_SHARE,
-            "created_at": int(time.time() * 1000),
+            "created_at": int(now * 1000),
             "quality": quality,
             **pipeline.stored_params(new.params),
             "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
             **self.registry.start_of(pipeline.name),
-            "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
-            **correlation.current().given(),
+            **correlation.given(),
         }
+        if new.webhook is not None:
+            values["webhook"] = check_own(new.webhook, allow_private=self.settings.webhook_allow_private)
         # Whom it may wait for is the caller's right, and nothing that the job is.
         values.pop("depends_within", None)
         return Job.of(values)
+
+    def _traced(self, new: NewJob, job_id: str | None) -> Job:
+        with spans.root("submit"):
+            return self.prepare(new, job_id)
 
     def check(self, new: NewJob) -> tuple[Pipeline, str | None]:
         """All but whose it is and its params. :return: its pipeline, and its quality.
@@ -134,7 +140,7 @@ class Client:
         """Of a job of this pipeline. :raises InvalidInput:"""
         if pipeline.needs_url:
             # Whether there is such an upload, and whose, is the store's to say.
-            if not is_upload_url(url or ""):
+            if not is_plain(url) and not is_upload_url(url or ""):
                 check_source(url)
         elif url is not None:
             raise InvalidInput(f"pipeline {pipeline.name!r} does not use a url", field="url")
@@ -173,9 +179,9 @@ class Client:
         durably = self.guard.check()
         if job_id is not None and not ANY_ID.fullmatch(job_id):
             raise InvalidInput("a job id has letters, digits, '.', '_' and '-'", field="job_id")
-        with spans.root("submit"):
-            job = self.prepare(new, job_id)
-        self.check_pools(job.pipeline)
+        job = self._traced(new, job_id) if spans.on() else self.prepare(new, job_id)
+        if job.schema > 1:
+            self.gate.check(job.schema)
         once = first = None
         if again is not None:
             job = job.evolve(

@@ -84,6 +84,23 @@ _NOT_NOW_BY_CLASS = (
 _NOT_NOW = ("OOM", "MISCONF", "LOADING", "READONLY", "MASTERDOWN", "BUSY", "NOREPLICAS", "WAITAOF")
 
 
+def raise_as_ours(error: BaseException) -> None:
+    """Server and connection trouble as `StoreUnavailable`; no key or value in its text. Other errors are the caller's to raise."""
+    match error:
+        # Who gives no valid answer is no server of ours: something else listens there.
+        case redis.ConnectionError() | redis.TimeoutError() | redis.exceptions.InvalidResponse():
+            raise StoreUnavailable("the store cannot be reached") from error
+        case redis.exceptions.NoPermissionError():
+            raise StoreUnavailable("the store permits its user too little (NOPERM)") from error
+        case redis.ResponseError() if isinstance(error, _NOT_NOW_BY_CLASS):
+            raise StoreUnavailable("the store cannot write now") from error
+        case UnicodeEncodeError():
+            raise InvalidInput("text is not valid Unicode") from None
+        # OOM and MISCONF (disk full) come out of a script as a plain ResponseError.
+        case redis.ResponseError() if any(word in str(error) for word in _NOT_NOW):
+            raise StoreUnavailable("the store cannot write now") from error
+
+
 class _StoreErrors:
     """A class, not a generator: each call to the server goes through it, and this takes a quarter of the time."""
 
@@ -91,26 +108,14 @@ class _StoreErrors:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
-            return
-        match error:
-            # Who gives no valid answer is no server of ours: something else listens there.
-            case redis.ConnectionError() | redis.TimeoutError() | redis.exceptions.InvalidResponse():
-                raise StoreUnavailable("the store cannot be reached") from error
-            case redis.exceptions.NoPermissionError():
-                raise StoreUnavailable("the store permits its user too little (NOPERM)") from error
-            case redis.ResponseError() if isinstance(error, _NOT_NOW_BY_CLASS):
-                raise StoreUnavailable("the store cannot write now") from error
-            case UnicodeEncodeError():
-                raise InvalidInput("text is not valid Unicode") from None
-            # OOM and MISCONF (disk full) come out of a script as a plain ResponseError.
-            case redis.ResponseError() if any(word in str(error) for word in _NOT_NOW):
-                raise StoreUnavailable("the store cannot write now") from error
+        if error is not None:
+            raise_as_ours(error)
 
 
 _ERRORS = _StoreErrors()
 
 
 def store_errors() -> _StoreErrors:
-    """`with store_errors():` server and connection trouble as `StoreUnavailable`; no key or value in its text."""
+    """`with store_errors():` the block's errors as `raise_as_ours` has them. What every request does takes that itself, in an `except`,
+    which costs nothing where there is no error: a `with` runs three functions."""
     return _ERRORS

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import re
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 #: Of each type: what Python gives, and how Lua reads it from its place.
@@ -122,15 +122,16 @@ class Argument:
             raise TypeError(f"{self.script}: the argument {self.name} is {self.kind}, not {type(value).__name__}")
         return ms(value) if self.kind == "ms" else value
 
-    def flat(self, value: Any) -> Sequence[Any]:
+    def flat(self, value: Any) -> Iterable[Any]:
         """The same of a list."""
+        # First what a record's fields are: whether something is another mapping takes long to answer.
+        if type(value) is dict and self.kind == "pairs":
+            return chain.from_iterable(value.items())
         if value is None or isinstance(value, str):
             raise TypeError(f"{self.script}: the argument {self.name} is {'missing' if value is None else 'no list'}")
         if self.kind == "list" or not value:
             return list(value)
-        # `dict` first: whether something is another mapping takes long to answer.
-        pairs = value.items() if isinstance(value, (dict, Mapping)) else value
-        return list(chain.from_iterable(pairs))
+        return chain.from_iterable(value.items() if isinstance(value, Mapping) else value)
 
 
 class Contract:
@@ -156,7 +157,10 @@ class Contract:
         if "refuses" in words:
             replies += [line for word, line in _DECLARED.findall(refusals) if word == "reply"]
         self.gives_hints = any("hints" in line.split() for line in replies)
-        self._written = tuple((one.name, one.plain, one.optional, one.written) for one in arguments)
+        self._names = tuple(one.name for one in arguments)
+        #: By the types of all arguments, which of them are sent as an empty text and which are written: the types are nearly always the
+        #: same, and what is sent as it is needs no look then.
+        self._places: dict[tuple[type, ...], tuple[list[int], list[int]]] = {}
         self._shapes = dict(_shape(name, line) for line in replies)
         self._only = self._shapes.get(None)
 
@@ -192,17 +196,26 @@ class Contract:
         :param settings: the values of the groups (`as_sent`), and the number that is drawn, if it needs one.
         :raises TypeError: one is missing, unknown or of another type; names the script and the argument.
         """
-        take = given.pop
-        sent = [
-            value if type(value := take(name, None)) is plain else "" if optional and value is None else written(value)
-            for name, plain, optional, written in self._written
-        ]
+        sent = [*map(given.pop, self._names, repeat(None))]
+        types = tuple(map(type, sent))
+        empty, changed = self._places.get(types) or self._places_of(types)
+        for place in empty:
+            sent[place] = ""
+        for place in changed:
+            sent[place] = self.fixed[place].written(sent[place])
         sent += settings
         if self.rest is not None:
-            sent += self.rest.flat(take(self.rest.name, None))
+            sent += self.rest.flat(given.pop(self.rest.name, None))
         if given:
             raise TypeError(f"{self.name}: there is no argument {min(given)}")
         return sent
+
+    def _places_of(self, types: tuple[type, ...]) -> tuple[list[int], list[int]]:
+        others = [(place, one) for place, (one, kind) in enumerate(zip(self.fixed, types, strict=True)) if kind is not one.plain]
+        empty = [place for place, one in others if one.optional and types[place] is type(None)]
+        changed = [place for place, _ in others if place not in empty]
+        self._places[types] = empty, changed
+        return empty, changed
 
     def decode(self, reply: Any) -> Any:
         """A reply with names."""

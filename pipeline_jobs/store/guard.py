@@ -53,7 +53,9 @@ class StoreGuard:
 
         :raises StoreFull: full. :raises StoreUnavailable: away, or set up so that it could lose accepted jobs.
         """
-        self.look()
+        # As `look`, without a call more for each submit.
+        if time.monotonic() - self._memory_at >= MEMORY_SECONDS:
+            self._look()
         if self._unsafe and not self.settings.allow_unsafe_store:
             raise StoreUnavailable(self._unsafe)
         if self._full:
@@ -62,11 +64,11 @@ class StoreGuard:
 
     def look(self) -> None:
         """Look at the server, if the last look is too long ago: then the store knows what a tenant's share is. :raises StoreUnavailable:"""
-        now = time.monotonic()
-        if now - self._memory_at >= MEMORY_SECONDS:
-            self._look(now)
+        if time.monotonic() - self._memory_at >= MEMORY_SECONDS:
+            self._look()
 
-    def _look(self, now: float) -> None:
+    def _look(self) -> None:
+        now = time.monotonic()
         # One thread asks; the others go on with what is known, unless nothing is.
         if not self._lock.acquire(blocking=self._memory_at == float("-inf")):
             return

@@ -59,7 +59,7 @@ def idempotency(key: str | None, sender: Sender | None, *forms: str | None, what
         return None
     scope = sender.scope if sender else ""
     # Hashed: a client's key may hold anything, a key of the store may not.
-    return digest(f"{what}\n{scope}\n{key}" if what else f"{scope}\n{key}"), " ".join([digest(form) for form in forms if form is not None])
+    return digest(f"{what}\n{scope}\n{key}" if what else f"{scope}\n{key}"), " ".join(map(digest, filter(None, forms)))
 
 
 def forms_of_job(new: NewJob) -> tuple[str | None, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.connection import raise_as_ours, store_errors
 from pipeline_jobs.store.keys import Keys
 from pipeline_jobs.store.wire import Wire
 
@@ -158,8 +158,11 @@ class Reader:
         return value if value is None else str(value)
 
     def _call(self, *command: Any) -> Any:
-        with store_errors():
+        try:
             return self.wire.call(*command)
+        except Exception as error:
+            raise_as_ours(error)
+            raise
 
     def _together(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """In one round trip."""

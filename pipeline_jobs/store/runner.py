@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import redis
@@ -13,7 +14,7 @@ from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import scripts
-from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.connection import raise_as_ours, store_errors
 from pipeline_jobs.store.contract import Contract, as_sent, ms
 from pipeline_jobs.store.reader import Reader, mapping
 from pipeline_jobs.store.scripts import NO_TEMPLATE, HintTemplate
@@ -54,12 +55,14 @@ class _Call:
 
     stored: Stored
     contract: Contract
-    #: The values of its groups, but what is drawn for each call.
-    settings: tuple[str, ...]
+    #: Its arguments as they are sent, with the values of its groups and what is drawn for each call.
+    encoded: Callable[[dict[str, Any]], list[Any]]
 
-    def encoded(self, arguments: dict[str, Any]) -> list[Any]:
-        drawn = (drawn_call(),) if "once" in self.contract.groups else ()
-        return self.contract.encode(arguments, (*self.settings, *drawn))
+
+def _encoder(contract: Contract, settings: tuple[str, ...]) -> Callable[[dict[str, Any]], list[Any]]:
+    if "once" in contract.groups:
+        return lambda arguments: contract.encode(arguments, (*settings, drawn_call()))
+    return partial(contract.encode, settings=settings)
 
 
 class Runner(Reader):
@@ -115,8 +118,11 @@ class Runner(Reader):
         if durably:
             reply = call.contract.decode(self._run_durably(call, sent))
         else:
-            with store_errors():
+            try:
                 reply = call.contract.decode(self.wire.run(call.stored, [self.keys.prefix, *keys], sent))
+            except Exception as error:
+                raise_as_ours(error)
+                raise
         if self._publish is not None and call.contract.gives_hints:
             self._send(self._publish, getattr(reply, "hints", ()))
         return reply
@@ -169,7 +175,8 @@ class Runner(Reader):
             scripts.function(script, self._template),
             lambda: self.client.register_script(scripts.source(script, self._template)),
         )
-        call = _Call(stored, contract, as_sent([value for group in contract.groups for value in self._groups[group]]))
+        settings = as_sent([value for group in contract.groups for value in self._groups[group]])
+        call = _Call(stored, contract, _encoder(contract, settings))
         self._calls[script] = call
         return call
 

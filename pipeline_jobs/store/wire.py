@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+import hiredis
 import redis
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.commands.core import Script
@@ -42,12 +43,34 @@ class Stored:
         return self._script()
 
 
-class _Own(threading.local):
-    """A thread's connection, the process that made it, and whether a reply is still to come on it."""
+class _Own:
+    """A thread's connection, the forks that there had been when it was made, and whether a reply is still to come on it."""
 
-    connection: Any = None
-    pid = 0
-    busy = False
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.forks = 0
+        self.busy = False
+
+
+class _Owns(threading.local):
+    """What each thread has for itself, found by one look: each look for a thread's own takes as long as ten others."""
+
+    def __init__(self) -> None:
+        self.own = _Own()
+
+
+class _Forks:
+    """How often this process, or those that it came from, were forked: a child speaks on no connection of its parent's. To ask the kernel
+    for the process's number would be one system call more a command."""
+
+    number = 0
+
+    @classmethod
+    def count(cls) -> None:
+        cls.number += 1
+
+
+os.register_at_fork(after_in_child=_Forks.count)
 
 
 class Wire:
@@ -55,7 +78,7 @@ class Wire:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._own = _Own()
+        self._owns = _Owns()
         self._refused_until = 0.0
 
     def call(self, *command: Any) -> Any:
@@ -84,14 +107,14 @@ class Wire:
 
     def close(self) -> None:
         """Close the connection of this thread; used again it connects anew. Another thread's goes with its thread."""
-        if self._own.connection is not None:
-            self._own.connection.disconnect()
+        if (connection := self._owns.own.connection) is not None:
+            connection.disconnect()
 
     def _tried(self, once: Callable[[_Own, tuple[Any, ...]], Any], command: tuple[Any, ...]) -> Any:
-        own = self._own
-        if own.connection is None or own.pid != os.getpid():
+        own = self._owns.own
+        if own.connection is None or own.forks != _Forks.number:
             pool = self._client.connection_pool
-            own.connection, own.pid, own.busy = pool.connection_class(**pool.connection_kwargs), os.getpid(), False
+            own.connection, own.forks, own.busy = pool.connection_class(**pool.connection_kwargs), _Forks.number, False
             own.connection.register_connect_callback(self._bound_by_kernel)
         try:
             return once(own, command)
@@ -111,17 +134,25 @@ class Wire:
 
     def run(self, stored: Stored, keys: list[str], arguments: Sequence[Any]) -> Any:
         """Run a script, as a function where the server takes functions."""
-        if time.monotonic() >= self._refused_until:
-            command = ("FCALL", stored.function.name, len(keys), *keys, *arguments)
-            # Once more when it is loaded.
-            for load in (self._load, self._give_up):
-                try:
-                    return self._tried(self._once, command)
-                except redis.ResponseError as error:
-                    if not _is_refusal(error):
-                        raise
-                if not load(stored.function):
-                    break
+        if time.monotonic() < self._refused_until:
+            return self.script(stored.script, keys, arguments)
+        command = ("FCALL", stored.function.name, len(keys), *keys, *arguments)
+        try:
+            return self._tried(self._once, command)
+        except redis.ResponseError as error:
+            if not _is_refusal(error):
+                raise
+        return self._run_loaded(stored, keys, arguments, command)
+
+    def _run_loaded(self, stored: Stored, keys: list[str], arguments: Sequence[Any], command: tuple[Any, ...]) -> Any:
+        """The same where the server does not have the function: once more when it is loaded, or as a script."""
+        if self._load(stored.function):
+            try:
+                return self._tried(self._once, command)
+            except redis.ResponseError as error:
+                if not _is_refusal(error):
+                    raise
+            self._give_up()
         return self.script(stored.script, keys, arguments)
 
     def _load(self, function: Function) -> bool:
@@ -129,10 +160,10 @@ class Wire:
             self.call("FUNCTION", "LOAD", function.library)
         except redis.ResponseError as error:
             # Or another process was quicker.
-            return "already exists" in str(error) or self._give_up(function)
+            return "already exists" in str(error) or self._give_up()
         return True
 
-    def _give_up(self, function: Function) -> bool:
+    def _give_up(self) -> bool:
         """A full server loads no function, a hosted one may know none: scripts do the same for a while."""
         self._refused_until = time.monotonic() + REFUSED_SECONDS
         return False
@@ -186,10 +217,12 @@ def _send(connection: Any, command: tuple[Any, ...]) -> None:
     if sock is None or (interval and time.monotonic() > connection.next_health_check):
         connection.send_command(*command)
         return
-    packed = connection._command_packer.pack(*command)
     try:
-        for part in packed:
-            sock.sendall(part)
+        packed = hiredis.pack_command(command)
+    except TypeError as error:
+        raise redis.exceptions.DataError(*error.args) from None
+    try:
+        sock.sendall(packed)
     except TimeoutError:
         connection.disconnect()
         raise redis.TimeoutError("Timeout writing to socket") from None
@@ -203,16 +236,19 @@ def _send(connection: Any, command: tuple[Any, ...]) -> None:
 
 def _reply(connection: Any) -> Any:
     """The next reply. As redis-py's `read_response`, which for each makes up the server's name for an error and looks for what only RESP 3
-    has: it takes 5 us, and this one 2.
+    has: it takes 5 us, and this one 2. What comes is read into the parser's own buffer: another one would be made and dropped.
 
     :raises redis.RedisError: as that does; what is no answer ends the connection.
     """
-    parser = connection._parser
-    if connection.protocol != 2 or (reader := getattr(parser, "_reader", None)) is None:
+    if connection.protocol != 2:
         return connection.read_response()
+    parser = connection._parser
+    reader = parser._reader
     try:
         while (reply := reader.gets()) is NOT_ENOUGH_DATA:
-            parser.read_from_socket()
+            if not (length := connection._sock.recv_into(parser._buffer)):
+                raise ConnectionResetError("the server closed the connection")
+            reader.feed(parser._buffer, 0, length)
     except OSError as error:
         connection.disconnect()
         raise redis.ConnectionError(f"Error while reading from the server: {error.args}") from error

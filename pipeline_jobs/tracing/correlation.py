@@ -36,8 +36,6 @@ class Correlation:
 
     def given(self) -> dict[str, str]:
         """What it has, by the names of a record's fields."""
-        if self is _NONE:
-            return {}
         both = {"request_id": self.request_id, "traceparent": self.traceparent}
         return {name: value for name, value in both.items() if value is not None}
 
@@ -49,6 +47,12 @@ _current: ContextVar[Correlation] = ContextVar("correlation", default=_NONE)
 def current() -> Correlation:
     """The correlation of this context."""
     return _current.get()
+
+
+def given() -> dict[str, str]:
+    """What the correlation of this context has, by the names of a record's fields."""
+    here = _current.get()
+    return {} if here is _NONE else here.given()
 
 
 def bind(correlation: Correlation) -> None:

@@ -86,15 +86,15 @@ class _Process:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._looked = False
+        self.looked = False
         self.backend: Backend | None = None
 
     def look(self) -> Backend | None:
-        if not self._looked:
+        if not self.looked:
             with self._lock:
-                if not self._looked and wanted() and why_not() is None:
+                if not self.looked and wanted() and why_not() is None:
                     self.backend = _made()
-                self._looked = True
+                self.looked = True
         return self.backend
 
 
@@ -142,7 +142,7 @@ def check() -> None:
 
 def on() -> bool:
     """Spans are made in this process."""
-    return _process.look() is not None
+    return (_process.backend if _process.looked else _process.look()) is not None
 
 
 def start(name: str, kind: str, parent: str | None, at_ms: int | None = None) -> Span:

@@ -12,7 +12,7 @@ import pytest
 import redis
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.backoff import NoBackoff
-from redis.connection import Connection, HiredisRespSerializer
+from redis.connection import Connection
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -146,9 +146,8 @@ def test_a_connection_that_broke_as_a_command_was_sent_ends(error: BaseException
         raise error
 
     connection = SimpleNamespace(
-        _sock=SimpleNamespace(sendall=sendall), _command_packer=HiredisRespSerializer(), health_check_interval=1,
-        next_health_check=float("inf"), disconnect=lambda: ended.append(1),
-    )  # fmt: skip
+        _sock=SimpleNamespace(sendall=sendall), health_check_interval=1, next_health_check=float("inf"), disconnect=lambda: ended.append(1)
+    )
     with pytest.raises(redis.ConnectionError if isinstance(error, OSError) else type(error)):
         _send(connection, ("PING",))
     assert ended == [1]
@@ -159,8 +158,8 @@ def test_a_call_that_was_broken_off_leaves_its_reply_to_nobody(server: Server) -
         wire = Wire(client)
         assert wire.call("ECHO", "first") == "first"
         # As a signal's exception does between question and reply: the question is out, its reply is not read.
-        wire._own.busy = True
-        wire._own.connection.send_command("ECHO", "whose is this?")
+        wire._owns.own.busy = True
+        wire._owns.own.connection.send_command("ECHO", "whose is this?")
         assert wire.call("ECHO", "mine") == "mine"
         assert wire.call("ECHO", "mine too") == "mine too"
 
@@ -177,11 +176,13 @@ def test_a_call_that_was_broken_off_leaves_its_reply_to_nobody(server: Server) -
 def test_a_connection_goes_on_after_a_refusal_and_ends_with_any_other_error(reply: Any, error: type[Exception], ends: int) -> None:
     ended: list[int] = []
 
-    def reset() -> None:
+    def reset(buffer: bytearray) -> int:
         raise ConnectionResetError(104, "reset by peer")
 
-    parser = SimpleNamespace(_reader=SimpleNamespace(gets=lambda: reply), read_from_socket=reset)
-    connection = SimpleNamespace(protocol=2, health_check_interval=30, _parser=parser, disconnect=lambda: ended.append(1))
+    connection = SimpleNamespace(
+        protocol=2, health_check_interval=30, disconnect=lambda: ended.append(1), _sock=SimpleNamespace(recv_into=reset),
+        _parser=SimpleNamespace(_reader=SimpleNamespace(gets=lambda: reply), _buffer=bytearray(1)),
+    )  # fmt: skip
     with pytest.raises(error):
         _reply(connection)
     assert len(ended) == ends
@@ -195,7 +196,7 @@ def test_a_connection_that_lay_idle_is_looked_at_once(server: Server, monkeypatc
         wire = Wire(client)
         wire.call("PING")
         looks.clear()
-        wire._own.connection.next_health_check = 0.0
+        wire._owns.own.connection.next_health_check = 0.0
         assert [wire.call("ECHO", "x") for _ in range(3)] == ["x"] * 3
         assert looks == [0.0]
 
@@ -241,7 +242,7 @@ def test_behind_sentinel_the_master_that_became_a_replica_is_left_for_the_new_on
                 with servers[0].client() as new:
                     new.execute_command("REPLICAOF", "NO", "ONE")
                 ask()
-                assert wire._own.connection.port == servers[0].port
+                assert wire._owns.own.connection.port == servers[0].port
     finally:
         for one in servers:
             one.stop()

