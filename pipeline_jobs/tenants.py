@@ -47,7 +47,7 @@ def check_name(field: str, name: str) -> None:
         raise InvalidInput(f"{field} {NAME_RULE}", field=field)
 
 
-@lru_cache(maxsize=1000)
+@lru_cache(maxsize=4096)
 def check_owner(tenant_id: str, workspace_id: str) -> None:
     """The same of both. Those that were good are remembered: every job asks.
 
@@ -97,7 +97,7 @@ class TenantContext:
             return None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def tenant_of(tenant_id: str, workspace_id: str) -> TenantContext:
     """The same one for each job of a workspace: to check its names is half of what a job's context costs. :raises InvalidInput:"""
     return TenantContext(tenant_id, workspace_id)

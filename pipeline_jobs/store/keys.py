@@ -178,7 +178,7 @@ KEYS: dict[str, Key] = {
     "pools": Key("pools", "string X Y", "The names of the pools besides `default` that there ever were, in no order."),
     "order": Key("order", "int", "The last `order` given out (microseconds)."),
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
-    "named": Key("named", "set", "Tenants (`X`) and workspaces (`X|Y`) that have metrics by name. Written at their first event."),
+    "named": Key("named", "set", "Tenants (`X`), workspaces (`X|Y`) that have metrics by name; `|N`: N tenants have. Never goes."),
     "named_count": Key("named_count", "hash", "How many tenants (field ``) and workspaces of each (field its name) those are."),
     "ranks": Key("ranks", "zset int->tenant", "Order in which tenants keep series of their own. Written by rank_tenants. Never goes."),
     "tenants": Key("tenants", "zset jobs->tenant", "Tenants that had a job, and about how many. Written by accept, left by erase."),

@@ -46,6 +46,7 @@ if not leaving then
   local before = tonumber(redis.call('HGET', K.slots(), worker) or '0')
   redis.call('HSET', K.slots(), worker, int(slots))
   redis.call('INCRBY', K.capacity(), int(slots - before))
+  here.row = nil
   if paused ~= '' then redis.call('HSET', K.paused(), worker, paused) else redis.call('HDEL', K.paused(), worker) end
   if (warning or '') ~= '' then redis.call('HSET', K.warnings(), worker, warning) end
   note_class(worker, kind, text, (slots == 0) ~= (before == 0))

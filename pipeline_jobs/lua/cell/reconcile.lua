@@ -108,6 +108,7 @@ local function look_at_running(id, job, leased)
   redis.call('ZADD', K.leases(), int(NOW), id)
   redis.call('HINCRBY', K.running(), job.worker, 1)
   if not redis.call('ZSCORE', K.workers(), job.worker) then redis.call('INCR', K.stranded()) end
+  here.row = nil
   jobs = jobs + 1
   spend(4)
 end

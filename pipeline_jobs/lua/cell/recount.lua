@@ -124,6 +124,7 @@ in_each_pool(function()
   leases_of_workers(running)
   put_right(K.capacity(), recount_capacity())
   put_right(K.stranded(), stranded)
+  here.row = nil
 end)
 for tenant, n in pairs(in_others) do slots_of_tenant(tenant, n, 'others') end
 slots_of_pipelines()

@@ -36,5 +36,5 @@ local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerpri
 if refused then return refused end
 local rates = take_tokens(1)
 accept(asked, idempotency ~= '' and remember_key(tenant, idempotency, fingerprint, id))
-local hints, sent = read_once.entered and admit() or '', read_once.fences[id]
+local hints, sent = read_once.entered and admit(nil, true) or '', read_once.fences[id]
 return told(job.created_at, job.order, sent and 'dispatched' or job.reason, sent or '0', job.deadline_at or '', rates, hints)

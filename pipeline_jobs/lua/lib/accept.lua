@@ -211,9 +211,12 @@ local function accept(asked, charge)
   local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))
   local jobs = redis.call('HINCRBY', day, 'created', n)
   if jobs == n then redis.call('EXPIRE', day, 34560000) end
-  -- The figure of all days only says which tenants are the largest: beyond a day's first jobs it is written by sixteens. Whoever has a job
-  -- is among the tenants from that one on.
-  local before = jobs - n
-  local more = (jobs <= 16 and jobs or jobs - jobs % 16) - (before <= 16 and before or before - before % 16)
+  -- The figure of all days only says which tenants are the largest: of a day's jobs it is written by sixteens, and of the first by doubles.
+  -- Whoever has a job is among the tenants from that one on.
+  local function in_figure(told)
+    if told >= 16 then return told - told % 16 end
+    return told >= 8 and 8 or told >= 4 and 4 or math.min(told, 2)
+  end
+  local more = in_figure(jobs) - in_figure(jobs - n)
   if more > 0 then redis.call('ZINCRBY', K.tenants(), more, tenant) end
 end

@@ -28,8 +28,8 @@ local function worked_enough() return spent.commands >= WORK_MOST end
 -- that asks; `all_named`: there is no room for one more tenant's series.
 local read_once = {series = {}, told = {}, left = {}, freed = {}, eased = {}, limits = {}, pipes = {}, buckets = {}, fences = {}, failed_parts = {}}
 
--- What is known of the pool that the script is in (`POOL`, its part of a key: '' or ':gpu'). `present`, `peak`: see fair; `fleet`, `classes`:
--- see classes; `shares`: see known; `slots`, and `recent`, the two tenants that had a job last and when, newest first, as
+-- What is known of the pool that the script is in (`POOL`, its part of a key: '' or ':gpu'). `row`, `present`, `peak`, `shares`: see known;
+-- `fleet`, `classes`: see classes; `slots`, and `recent`, the two tenants that had a job last and when, newest first, as
 -- `tenant ms tenant ms`: whomever one asks for, one of the two is another; `held`: of some tenants, their slots by class; `announced`, `runs`:
 -- of some workers, whether they are and how many they have; `lost`: see fair.
 local here = {}
@@ -140,9 +140,11 @@ local function take_name(name, whose, most)
   local function named_workspaces()
     return redis.call('SCARD', K.named()) - tonumber(redis.call('HGET', K.named_count(), '') or '0')
   end
-  -- That there is no room for a tenant is known for the next one, too.
+  -- That there is no room for a tenant is known for the next one, too; and by a name of nobody (see series_of) to the scripts behind this one.
   if whose == '' and read_once.all_named then return false end
-  if tonumber(redis.call('HGET', K.named_count(), whose) or '0') >= most or named_workspaces() >= NAMED_OF_ALL then
+  local all = tonumber(redis.call('HGET', K.named_count(), whose) or '0') >= most
+  if all and whose == '' then redis.call('SADD', K.named(), '|' .. most) end
+  if all or named_workspaces() >= NAMED_OF_ALL then
     read_once.all_named = whose == '' or read_once.all_named
     return false
   end
@@ -159,8 +161,10 @@ local function series_of(tenant, workspace)
   local found = read_once.series[own]
   if not found then
     found = {tenant, workspace}
-    local named = tenant ~= CANARY and redis.call('SMISMEMBER', K.named(), own, tenant)
+    -- Most tenants of many have none: that so many have is read with whether this one has.
+    local named = tenant ~= CANARY and redis.call('SMISMEMBER', K.named(), own, tenant, '|' .. NAMED_TENANTS)
     if named and named[1] == 0 then
+      read_once.all_named = read_once.all_named or named[3] == 1
       if named[2] == 0 and not take_name(tenant, '', NAMED_TENANTS) then
         found = {'_other', '_other'}
       elseif not take_name(own, tenant, NAMED_WORKSPACES) then

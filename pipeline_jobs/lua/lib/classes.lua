@@ -118,7 +118,7 @@ local function note_fleet()
   else
     here.fleet = first and first ~= '' and redis.call('HGET', K.classes(), first) or ''
   end
-  here.classes = nil
+  here.classes, here.row = nil, nil
   redis.call('SET', K.fleet(), here.fleet)
 end
 

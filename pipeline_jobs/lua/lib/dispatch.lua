@@ -16,8 +16,9 @@ local function prune_workers()
 end
 
 -- Of the pool. What a dead worker held counts neither against the cap nor against the slots: else nothing would start for a whole lease
--- after the only worker was killed.
-local function free_slots()
+-- after the only worker was killed. comes: the script has only brought a job. Where the runs have all slots it leaves the workers that are gone
+-- to the next beat, and nobody asks how many hints there are.
+local function free_slots(comes)
   -- Where there are several classes, each counts its own free slots: the runs of one class do not use up the slots of another.
   local function free_of_classes()
     local free = 0
@@ -25,16 +26,19 @@ local function free_slots()
     for _, class in ipairs(classes()) do free = free + math.max(0, class.free) end
     return free
   end
-  prune_workers()
-  local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
-  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs(), K.fleet(), K.recent(), K.pools(), K.pool_turn())
+  if not comes then prune_workers() end
+  local known, taken = row_of_pool(), redis.call('ZCARD', K.leases())
   local capacity, stranded = tonumber(known[1]) or 0, tonumber(known[2]) or 0
-  if not here.present then here.present, here.peak = tonumber(known[3]) or 0, tonumber(known[4]) or 0 end
   local cap = cap_of_pool(known[5])
   here.fleet = known[6] or ''
   here.slots, here.recent = math.min(capacity, cap), here.recent or known[7] or ''
   read_once.pools, read_once.last = read_once.pools or known[8] or '', known[9] or ''
-  local taken = running - stranded + hinted
+  taken = taken - stranded
+  if here.fleet ~= '*' and taken >= here.slots then return 0 end
+  if comes then prune_workers() end
+  -- Somebody is gone.
+  if not here.row then return free_slots() end
+  taken = taken + redis.call('ZCARD', K.hints())
   return math.min(here.fleet == '*' and free_of_classes() or capacity - taken, cap - taken)
 end
 
@@ -105,9 +109,9 @@ local function admit_here(hints, take, slots)
   end
 end
 
--- Admission. Every script that frees a slot or brings a job ends with it. It looks at each pool in which something waits. Returns the hints
--- to be published.
-local function admit(take)
+-- Admission. Every script that frees a slot or brings a job ends with it. It looks at each pool in which something waits. comes: see free_slots.
+-- Returns the hints to be published.
+local function admit(take, comes)
   local hints = {}
   -- Whoever has a slot less than before, in another pool, may have waited for that in this one.
   local function come_back()
@@ -122,7 +126,7 @@ local function admit(take)
   -- than one script may.
   spent.commands = math.min(spent.commands, WORK_MOST / 2)
   use_pool('')
-  local free, names, from = free_slots(), {''}, 0
+  local free, names, from = free_slots(comes), {''}, 0
   if free <= 0 and other_pools() == '' then return hints end
   for name in string.gmatch(other_pools(), '%S+') do names[#names + 1] = ':' .. name end
   if names[2] then

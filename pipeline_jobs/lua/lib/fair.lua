@@ -24,31 +24,21 @@ local function held_back(tenant)
   end
 end
 
--- The virtual time of the last dispatch, and the highest of all dispatches: a run that took less than it was charged with moves its
--- tenant's clock back, so the next dispatches may be at a lower time than the last one.
-local function present()
-  if not here.present then
-    local known = redis.call('MGET', K.present(), K.peak())
-    here.present, here.peak = tonumber(known[1]) or 0, tonumber(known[2]) or 0
-  end
-  return here.present
-end
-
 -- Newcomers stand in the ring from this score on, below every clock, in the order in which they came.
 local NEWCOMERS = -1e15
 
 -- Puts a tenant that has eligible workspaces into the ring, if nothing holds it back. came: one of them has come just now. Then a tenant
 -- without limits is most often outside, and not among those that wait: whatever ends a limit asks whether they may enter.
 local function enter_ring(tenant, came)
-  local limits = limits_of(tenant)
-  if not came or limits.paused or limits.max_concurrent or limits.start_rate then
+  if not came or limits_of(tenant).may_hold then
     if redis.call('ZSCORE', K.ring(), tenant) then return end
     local has_some, why, wait = redis.call('EXISTS', K.workspaces(tenant)) == 1, held_back(tenant)
     redis.call(has_some and why and 'SADD' or 'SREM', K.waiting(), tenant)
     if has_some and why == 'tenant_rate' then redis.call('ZADD', K.parked(), NOW + wait, tenant) end
     if why or not has_some then return end
   end
-  local share, now = share_of(tenant), present()
+  local share = share_of(tenant)
+  row_of_pool()
   -- A tenant that was idle is next, whatever the others' clocks are corrected to meanwhile, but only with its first job: that one is
   -- charged on top of the peak, where all the others have been; else a newcomer would gain what another was charged too much. Until then
   -- it stays a newcomer, even if it has to leave the ring, and keeps its place among them: else each that comes while its pipeline is full
@@ -56,7 +46,7 @@ local function enter_ring(tenant, came)
   -- most a hundredth of a ms, which makes no difference to the shares.
   local waits = share.time == share.came
   local entry = waits and share.entry > 0 and share.entry or redis.call('INCR', K.entries())
-  local newcomer = waits or share.time <= now
+  local newcomer = waits or share.time <= here.present
   local time = math.max(share.time, here.peak + entry % 100000 / 1e7)
   -- It may be in the ring with other workspaces.
   if redis.call('ZADD', K.ring(), 'NX', newcomer and NEWCOMERS + entry or time, tenant) == 0 then return end
@@ -79,7 +69,9 @@ local function enter(tenant, workspace)
   enter_ring(tenant, came)
 end
 
-local function leave_ring_if_empty(tenant)
+-- A workspace has nothing that could start now; with its last one goes its tenant.
+local function leave_workspace(tenant, workspace)
+  redis.call('ZREM', K.workspaces(tenant), workspace)
   if redis.call('EXISTS', K.workspaces(tenant)) == 0 then redis.call('ZREM', K.ring(), tenant) end
 end
 
@@ -102,18 +94,16 @@ local function make_ready(id, job)
 end
 
 -- An empty lane (the jobs of a workspace and pipeline) is removed, with its last lane the workspace, and with its last workspace the
--- tenant from the ring. only: this is known to be the tenant's only lane.
+-- tenant from the ring. only: this is known to be the tenant's only lane, which has one job yet.
 local function drop_lane(tenant, workspace, pipeline, only)
   if only then
-    redis.call('DEL', K.lanes(tenant, workspace), K.workspaces(tenant))
+    redis.call('DEL', K.ready(tenant, workspace, pipeline), K.lanes(tenant, workspace), K.workspaces(tenant))
     redis.call('ZREM', K.ring(), tenant)
     share_of(tenant).idle = true
     return
   end
   redis.call('ZREM', K.lanes(tenant, workspace), pipeline)
-  if redis.call('EXISTS', K.lanes(tenant, workspace)) == 1 then return end
-  redis.call('ZREM', K.workspaces(tenant), workspace)
-  leave_ring_if_empty(tenant)
+  if redis.call('EXISTS', K.lanes(tenant, workspace)) == 0 then leave_workspace(tenant, workspace) end
 end
 
 -- Returns whether the job was in its lane.
@@ -131,32 +121,41 @@ end
 local function charge(job, ms, slots, ...)
   local tenant, workspace = job.tenant_id, job.workspace_id
   local share, own = share_of(tenant, workspace), 'w' .. POOL .. ':' .. workspace
-  local time, at = share.time + ms / limits_of(tenant).weight, share[own] + ms
+  local limits = limits_of(tenant)
+  local time, at = share.time + ms / limits.weight, share[own] + ms
   if job.ran_until then
     -- A refund (the worker died) removes what the tenant would have to wait for, and no more: others would have to wait for it just as
     -- long.
-    time, at = math.max(time, math.min(share.time, present())), math.max(at, math.min(share[own], share.present))
+    row_of_pool()
+    time, at = math.max(time, math.min(share.time, here.present)), math.max(at, math.min(share[own], share.present))
   end
   -- A tenant with a dispatch is no newcomer any more. A charge for its earlier jobs is no dispatch: it keeps its place.
   local newcomer = share.time == share.came and slots <= 0
-  if newcomer then share.came = time end
-  -- If it comes again, it is behind those that came meanwhile, though a charge that is put right sets its clock to where it came.
-  if slots > 0 then
-    share.entry = 0
-    local limits = limits_of(tenant)
-    if limits.max_concurrent or limits.start_rate or pipe_of(job.pipeline).cap then
-      read_once.turn = POOL
-      if other_pools() ~= '' then redis.call('HSET', K.share(tenant), 'turn', POOL) end
-    end
+  local changed, moves = {'n' .. POOL, math.max(0, share.n + slots), ...}, slots > 0 or time ~= share.time or at ~= share[own]
+  -- What stays as it is is not written: each number is text to the server.
+  if moves then
+    changed[#changed + 1], changed[#changed + 2], changed[#changed + 3], changed[#changed + 4] = 'time' .. POOL, time, own, at
+    if newcomer then changed[#changed + 1], changed[#changed + 2] = 'came' .. POOL, time end
   end
-  share.time, share[own], share.n = time, at, math.max(0, share.n + slots)
-  redis.call('HSET', K.share(tenant), 'time' .. POOL, time, 'came' .. POOL, share.came, 'entry' .. POOL, share.entry, own, at, 'n' .. POOL, share.n, ...)
+  -- If it comes again, it is behind those that came meanwhile, though a charge that is put right sets its clock to where it came.
+  if slots > 0 and share.entry ~= 0 then
+    share.entry = 0
+    changed[#changed + 1], changed[#changed + 2] = 'entry' .. POOL, share.entry
+  end
+  if slots > 0 and (limits.max_concurrent or limits.start_rate or pipe_of(job.pipeline).cap) then
+    read_once.turn = POOL
+    if other_pools() ~= '' then redis.call('HSET', K.share(tenant), 'turn', POOL) end
+  end
+  if newcomer then share.came = time end
+  share.time, share[own], share.n = time, at, changed[2]
+  redis.call('HSET', K.share(tenant), unpack(changed))
   if POOL ~= '' and slots ~= 0 then
     local common = common_of(tenant)
     common.others = math.max(0, common.others + slots)
     redis.call('HSET', K.share(tenant), 'others', common.others)
   end
-  if share.idle then return false end
+  -- Nobody's place changes. (A short job costs what it was charged.) And whom nothing holds back is in the ring with all that it has.
+  if share.idle or not (moves or limits.may_hold) then return false end
   local moved = not newcomer and redis.call('ZADD', K.ring(), 'XX', 'CH', time, tenant) == 1
   share.idle = not moved and redis.call('EXISTS', K.workspaces(tenant)) == 0
   if not share.idle then redis.call('ZADD', K.workspaces(tenant), 'XX', at, workspace) end
@@ -232,7 +231,7 @@ local UNREAD_MS = 60000
 
 -- From `started`, a time of the clock of the last reading or of the present one, until now.
 local function since(started)
-  read_once.seen = read_once.seen or tonumber(redis.call('GET', K.seen()) or NOW)
+  read_once.seen = read_once.seen or tonumber(row_of_pool()[10] or NOW)
   local seen = read_once.seen
   -- Where it was set back, what the run had before is not counted.
   if NOW - seen < UNREAD_MS then return NOW - started end
@@ -428,10 +427,11 @@ local function next_job(free)
       local member, pipeline, last, only_lane = best_of(tenant, workspace, free)
       if member then
         local share = share_of(tenant, workspace, pipeline)
-        redis.call('ZREM', K.ready(tenant, workspace, pipeline), member)
-        if last then drop_lane(tenant, workspace, pipeline, only_lane and only_one) end
+        local only = last and only_lane and only_one
+        if not only then redis.call('ZREM', K.ready(tenant, workspace, pipeline), member) end
+        if last then drop_lane(tenant, workspace, pipeline, only) end
         local now = tonumber(first[2])
-        if now > NEWCOMERS / 2 and now ~= present() then
+        if now > NEWCOMERS / 2 and now ~= here.present then
           here.present, here.peak = now, math.max(now, here.peak)
           redis.call('MSET', K.present(), first[2], K.peak(), here.peak)
         end
@@ -444,8 +444,7 @@ local function next_job(free)
         waiting = waiting + 1
       else
         -- Each of its lanes waits for a full pipeline (or was empty): the first pipeline that has room brings the workspace back.
-        redis.call('ZREM', K.workspaces(tenant), workspace)
-        leave_ring_if_empty(tenant)
+        leave_workspace(tenant, workspace)
         for _, full in ipairs(pipeline) do
           redis.call('ZADD', K.blocked(full), first[2], tenant .. ':' .. workspace)
           redis.call('SADD', K.blocking(), full)

@@ -10,7 +10,8 @@ end
 -- The texts that were read last, `*` and a tenant's, and what they say: a function knows it from one call to the next, and nobody changes it.
 local LAST_LIMITS = {'-', '-'}
 
--- A tenant's limits, with the defaults of all tenants (`*`) for those it does not have: numbers, nil where there is no limit.
+-- A tenant's limits, with the defaults of all tenants (`*`) for those it does not have: numbers, nil where there is no limit. `may_hold`: one of
+-- them may hold its jobs back.
 local function limits_of(tenant)
   local limits = read_once.limits[tenant]
   if limits then return limits end
@@ -20,6 +21,7 @@ local function limits_of(tenant)
     limits = LAST_LIMITS[3]
   else
     limits = read_limits(own, read_limits(all, {weight = 1}))
+    limits.may_hold = limits.paused or limits.max_concurrent or limits.start_rate
     LAST_LIMITS[1], LAST_LIMITS[2], LAST_LIMITS[3] = all, own, limits
   end
   read_once.limits[tenant] = limits
@@ -36,12 +38,29 @@ local function announced(worker)
   return here.announced[worker]
 end
 
--- A worker has one run more in the pool, or one less.
+-- What is known of the pool, one text or number each: read once for who puts a tenant into the ring, for whom the time of a run is counted, and
+-- for the admission. Whoever changes one of the first two, the cap or the fleet forgets it (`here.row`). `present` is the virtual time of the last
+-- dispatch, `peak` the highest of all dispatches: a run that took less than it was charged with moves its tenant's clock back, so the next
+-- dispatches may be at a lower time than the last one.
+local function row_of_pool()
+  if not here.row then
+    here.row = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs(), K.fleet(), K.recent(), K.pools(),
+      K.pool_turn(), K.seen())
+    if not here.present then here.present, here.peak = tonumber(here.row[3]) or 0, tonumber(here.row[4]) or 0 end
+  end
+  return here.row
+end
+
+-- A worker has one run more in the pool, or one less. Those of workers that are not announced are counted as stranded (see prune_workers).
 local function count_run(worker, by)
   local n = redis.call('HINCRBY', K.running(), worker, by)
   if n <= 0 then redis.call('HDEL', K.running(), worker) end
   here.runs = here.runs or {}
   here.runs[worker] = math.max(0, n)
+  if not announced(worker) then
+    redis.call('INCRBY', K.stranded(), by)
+    here.row = nil
+  end
 end
 
 -- A tenant's share of the pool: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs

@@ -1,13 +1,11 @@
 -- A job's place: in a lane, delayed, hinted or leased. Everything that takes a job out of a slot calls this.
 
--- A lease ends; `to` and the rest as for slot_freed. The leases of a worker that is gone from `workers` are counted as stranded (see
--- prune_workers). Returns whether there was a lease.
+-- A lease ends; `to` and the rest as for slot_freed. Returns whether there was a lease.
 local function release(id, job, to, ...)
   local before = use_pool(pool_of(job))
   local held = redis.call('ZREM', K.leases(), id) == 1 and job.worker
   if held then
     count_run(job.worker, -1)
-    if not announced(job.worker) then redis.call('DECR', K.stranded()) end
     slot_freed(id, job, to, ...)
   end
   use_pool(before)

@@ -48,7 +48,6 @@ local function start_run(id, job, worker, run, longest, ...)
   redis.call('ZREM', K.ready_since(), id)
   redis.call('ZADD', K.leases(), NOW + LEASE_MS, id)
   count_run(worker, 1)
-  if not announced(worker) then redis.call('INCR', K.stranded()) end
   -- Time of earlier runs counts, time in a queue does not. At the maximum the job is ended like one whose deadline has passed.
   longest = math.min(longest, 1000 * (limits_of(job.tenant_id).max_run_seconds or math.huge), 1000 * (tonumber(job.max_run_seconds) or math.huge))
   job.run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))
