@@ -64,7 +64,7 @@ class Whose:
     tenant_id: str | None = None
     workspace_id: str | None = None
 
-    def has(self, tenant_id: str, workspace_id: str) -> bool:
+    def has(self, tenant_id: str | None, workspace_id: str | None) -> bool:
         return self.tenant_id in (None, tenant_id) and self.workspace_id in (None, workspace_id)
 
 

@@ -8,6 +8,7 @@ from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cancelled import Cancelled
+from pipeline_jobs.store.readable import DamagedRecord, known
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.runner import drawn_call
 from pipeline_jobs.store.runs import Runs
@@ -29,7 +30,8 @@ class JobChanges(Runs):
         )
         if done.was == "unknown":
             raise UnknownJob
-        return Cancelled(JobStatus(done.was), mapping(done.record))
+        fields = mapping(done.record) if whole else dict(zip(Cancelled.TOLD, done.record, strict=True))
+        return Cancelled(JobStatus(done.was), fields)
 
     def change(
         self, job_id: str, whose: Whose = ANYBODYS, *, priority: int | None = None, run_at: int | None = None
@@ -43,9 +45,11 @@ class JobChanges(Runs):
         )
         if reply.became == "unknown":
             raise UnknownJob
+        if reply.became == "damaged":
+            raise DamagedRecord
         if reply.became != "ok":
             return None
-        return Job.from_mapping(mapping(reply.record)), contract("queue_position").decode(reply.place)
+        return known(mapping(reply.record)), contract("queue_position").decode(reply.place)
 
     def delete(self, job_id: str, order: int | None = None) -> bool:
         """Remove an ended job.

@@ -141,7 +141,7 @@ KEYS: dict[str, Key] = {
     "logs": Key("logs:{}", "list", "The newest pieces of a job's log (`lua/lib/logs.lua`). Goes with its record."),
     "feed": Key(
         "feed:{}",
-        "stream, 7 days after a job's end",
+        "stream, 7 to 8 days after a job's end",
         "Events of a tenant: of a job the one with this number, `id:number`; the first ones of n jobs of a batch, `/id:n`. The newest.",
     ),
     "news": Key("news:{}", "channel", "Tells who listens that a job of the tenant has a new event: its id. A hint; the log is the truth."),

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import structlog
 
-from pipeline_jobs.exceptions import UnknownJob
+from pipeline_jobs.exceptions import StoreError, UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.tenants import ANYBODYS, Whose
 
@@ -15,6 +15,12 @@ Found = TypeVar("Found")
 Shown = TypeVar("Shown")
 
 logger = structlog.get_logger(__name__)
+
+
+class DamagedRecord(StoreError):
+    """The record of this job is damaged and cannot be shown: DELETE ends the job, and sent again removes it."""
+
+    code = "damaged_record"
 
 
 def readable(found: Iterable[Found], read: Callable[[Found], Shown], *, kind: str) -> Iterator[Shown]:
@@ -41,8 +47,12 @@ def _name(record: object, kind: str) -> str | None:
 def known(flat: Mapping[str, str], whose: Whose = ANYBODYS) -> Job:
     """The job of a record's fields. Whose it is, is asked before anything else, so that another's costs what an unknown one does.
 
-    :raises UnknownJob: there are none, or it is not theirs.
+    :raises UnknownJob: there are none, or it is not theirs. :raises DamagedRecord: one is missing, or cannot be read.
     """
-    if not flat or not whose.has(flat["tenant_id"], flat["workspace_id"]):
+    if not flat or not whose.has(flat.get("tenant_id"), flat.get("workspace_id")):
         raise UnknownJob
-    return Job.from_mapping(flat)
+    try:
+        return Job.from_mapping(flat)
+    except Exception as error:
+        logger.exception("a record cannot be shown", kind="job", record=_name(flat, "job"))
+        raise DamagedRecord from error

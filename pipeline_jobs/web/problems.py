@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeN
 from pipeline_jobs import exceptions
 from pipeline_jobs.jobs.signals import AlreadySignalled, BadLink, SignalTooLate
 from pipeline_jobs.store.rates import Rate
+from pipeline_jobs.store.readable import DamagedRecord
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.http.request_counts import PROBLEM
 from pipeline_jobs.web.middleware import request_id
@@ -67,6 +68,7 @@ _STATUS: Mapping[type[exceptions.PipelineJobsError], int] = {
     exceptions.StoreFull: 503,
     exceptions.TryLater: 429,
     exceptions.IdTaken: 503,
+    DamagedRecord: 500,
     exceptions.DiskFull: 507,
 }
 
@@ -187,8 +189,8 @@ def _refused(error: Refused) -> Response:
 
 
 def _known(error: exceptions.PipelineJobsError) -> Response:
-    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
-    if status == 500:
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), None)
+    if status is None:
         return _unexpected(error)
     members: dict[str, Any] = {}
     if isinstance(error, exceptions.InvalidInput) and error.field is not None:

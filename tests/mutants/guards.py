@@ -876,7 +876,7 @@ GUARDS = (
     _py(
         "store/readable",
         "another's job is as little work as none",
-        ' or not whose.has(flat["tenant_id"], flat["workspace_id"])',
+        ' or not whose.has(flat.get("tenant_id"), flat.get("workspace_id"))',
         "",
         FOREIGN,
     ),

@@ -20,6 +20,7 @@ from pipeline_jobs.media.languages import LanguageUnsupported
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.stage import HopFailed, PartOutside, PartsLost, PartTooLarge, TooManyParked, TooManyParts
+from pipeline_jobs.store import readable
 from pipeline_jobs.web import problems
 from pipeline_jobs.web.http.operation_names import OPERATIONS
 from tests.cases import each
@@ -116,7 +117,7 @@ def codes_in_code() -> set[tuple[int, str]]:
                         found |= {(status, "foreign_tenant"), (status, "foreign_workspace")}
     # Named by their error: the route says another status than the error has elsewhere.
     found |= {(404, "unknown_pipeline"), (460, "checksum_mismatch")}
-    for _, kind in (one for module in (exceptions, signals, pool_gate) for one in inspect.getmembers(module, inspect.isclass)):
+    for _, kind in (one for module in (exceptions, signals, pool_gate, readable) for one in inspect.getmembers(module, inspect.isclass)):
         if not issubclass(kind, exceptions.PipelineJobsError) or kind in NEVER_ALONE:
             continue
         known = [problems._STATUS[one] for one in kind.__mro__ if one in problems._STATUS]

@@ -149,7 +149,7 @@ for i = 1, #page, 2 do ids[#ids + 1], orders[#orders + 1] = page[i], page[i + 1]
 
 -- One question for all of them instead of one for each.
 local function places(key) return ids[1] and redis.call('ZMSCORE', key, unpack(ids)) or {} end
-local NEEDED = {'status', 'tenant_id', 'workspace_id', 'pipeline', 'order', 'reason', 'created_at', 'priority', 'worker', 'pool', 'split'}
+local NEEDED = {'status', 'tenant_id', 'workspace_id', 'pipeline', 'order', 'reason', 'created_at', 'priority', 'worker', 'pool', 'split', 'fence', 'started_at'}
 local delayed, since = places(K.delayed()), places(K.ready_since())
 in_each_pool(function() here.leased, here.hints = places(K.leases()), places(K.hints()) end)
 local looked_at = 0
@@ -160,12 +160,15 @@ while looked_at < #ids and not worked_enough() do
   if not (status == 'running' and here.leased[i]) then
     local values, job = redis.call('HMGET', K.job(id), unpack(NEEDED)), {}
     for n, name in ipairs(NEEDED) do job[name] = values[n] or nil end
+    if job.status then made_good(id, job) end
     spend(2)
     use_pool(pool_of(job))
     if not here.hints then here.leased, here.hints = places(K.leases()), places(K.hints()) end
     if not job.status then
       redis.call('ZREM', K.status(status), id)
       jobs = jobs + 1
+    elseif job.status == 'queued' and job.homeless then
+      -- It is in no lane that anybody knows.
     elseif job.status == 'queued' and job.reason == 'parts' then
       look_at_split(id, job, delayed[i])
     elseif job.status == 'queued' then

@@ -27,7 +27,7 @@ local function recount_slots()
     for _, id in ipairs(redis.call('ZRANGE', key, 0, -1)) do
       local job = redis.call('HMGET', K.job(id), 'tenant_id', 'pipeline', 'worker')
       local tenant, pipeline, worker = job[1], job[2], key == K.leases() and job[3]
-      if tenant then
+      if tenant and pipeline then
         tenants[tenant] = (tenants[tenant] or 0) + 1
         pipelines[pipeline] = (pipelines[pipeline] or 0) + 1
         if POOL ~= '' then in_others[tenant] = (in_others[tenant] or 0) + 1 end

@@ -5,7 +5,7 @@
 --@settings events admits names kept
 --@reply was record hints
 -- was: the status that the job had, or 'unknown': there is none, or none of this tenant and workspace ('': any). record: the job's
--- fields afterwards, or what tells of its end. Sent again (the same `call`), it says again what the job was. A queued job ends in this call,
+-- fields afterwards, or in their order those that tell of its end (`Cancelled.TOLD`). Sent again (the same `call`), it says again what the job was. A queued job ends in this call,
 -- a running job when its worker has stopped it; an ended job is left alone.
 local of = string.match(id, '^(.+)~%d+%.%d+$')
 local own = of or id
@@ -27,8 +27,4 @@ if job.status == 'queued' or job.status == 'running' then
   hints = settle_and_admit_after()
 end
 if whole then return {was, redis.call('HGETALL', K.job(id)), hints} end
-local function has(name) return job[name] or '' end
-return {
-  was, {'status', job.status, 'order', has('order'), 'tenant_id', has('tenant_id'), 'workspace_id', has('workspace_id'), 'pipeline', has('pipeline')},
-  hints,
-}
+return {was, {job.status, job.order, job.tenant_id, job.workspace_id, job.pipeline}, hints}

@@ -4,7 +4,7 @@
 --@settings events admits
 --@reply became hints record place
 -- became: 'ok' | 'unknown' (or not of this tenant and workspace; '': any) | 'late' (it is dispatched, runs, or has ended: nothing is
--- changed). record: all of it, as it is then; place: see queue_position. Sent again (the same `call`) it may have started meanwhile, and is 'ok'.
+-- changed) | 'damaged' (nor is it then: nobody knows its lane). record: all of it, as it is then; place: see queue_position. Sent again (the same `call`) it may have started meanwhile, and is 'ok'.
 local job = load_whole(id)
 if not job or not is_of(job, tenant, workspace) then return {'unknown', {}, {}, {}} end
 local function changed(hints)
@@ -14,6 +14,7 @@ local function changed(hints)
 end
 local before = found_before(job.tenant_id, call)
 if before then return changed(cjson.decode(before)) end
+if job.homeless then return {'damaged', {}, {}, {}} end
 if job.status ~= 'queued' or job.reason == 'dispatched' then return {'late', {}, {}, {}} end
 local function admitted()
   -- A job of a lane that has others changes nobody's turn but theirs.
@@ -49,7 +50,7 @@ if start ~= '' and not (job.apart_ms and tonumber(start) < was) then
   job.reason = 'scheduled'
 end
 if delayed and tonumber(delayed) > NOW then
-  redis.call('HSET', K.job(id), 'reason', job.reason, 'run_at', int(tonumber(delayed)))
+  redis.call('HSET', K.job(id), 'reason', job.reason or 'scheduled', 'run_at', int(tonumber(delayed)))
   redis.call('ZADD', K.delayed(), int(tonumber(delayed)), id)
   redis.call('ZREM', K.ready_since(), id)
   tell(was, tonumber(delayed))

@@ -10,7 +10,7 @@ local cut = tonumber(job[4] or '0')
 local last = cut + redis.call('LLEN', K.events(id))
 if cut == 1 and after < 1 then
   local lines = most > 1 and redis.call('LRANGE', K.events(id), 0, most - 2) or {}
-  return {job[1], job[2], job[3], 1, last, created_line(job[5]), unpack(lines)}
+  return {job[1], job[2], job[3], 1, last, created_line(job[5] or '0'), unpack(lines)}
 end
 local from = math.max(after - cut, 0)
 local lines = redis.call('LRANGE', K.events(id), from, from + most - 1)

@@ -86,13 +86,34 @@ local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeli
   'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload', 'run_until', 'class',
   'store_bytes', 'pool', 'segments_ms', 'apart_ms', 'beside', 'suspected', 'part_of', 'split'}
 
+-- No tenant, workspace, pipeline or worker has this name.
+local NOBODY = '?'
+
+-- A damaged record may lack any field. Nothing else may stand still for it, and its job can be ended and removed: what is missing is
+-- found elsewhere, or there is something in its place that is nobody's (`homeless`: so is its lane). Without a status it is no job.
+local function made_good(id, job)
+  local runs, has_fence = job.status == 'running', job.status == 'running' or job.reason == 'dispatched'
+  local whole = job.tenant_id and job.workspace_id and job.pipeline and job.order and job.created_at and (job.fence or not has_fence)
+  if whole and (not runs or job.worker and job.started_at) then return job end
+  for _, name in ipairs({'tenant_id', 'workspace_id', 'pipeline'}) do
+    job.homeless = job.homeless or not job[name]
+    job[name] = job[name] or NOBODY
+  end
+  job.order = job.order or redis.call('ZSCORE', K.status(job.status), id) or '0'
+  job.created_at = job.created_at or int(math.floor(job.order / 1000))
+  -- Its first fence (see admit_here).
+  if has_fence then job.fence = job.fence or int(job.order + 1) end
+  if runs then job.worker, job.started_at = job.worker or NOBODY, job.started_at or STAMP end
+  return job
+end
+
 -- The fields of a job that decisions are made on, as a table; nil if there is no such job.
 local function load(id)
   local values = redis.call('HMGET', K.job(id), unpack(FIELDS))
   if not values[1] then return nil end
   local job = {}
   for i = 1, #FIELDS do job[FIELDS[i]] = values[i] or nil end
-  return job
+  return made_good(id, job)
 end
 
 -- Whether a job is of this tenant and workspace ('': of any). Asked where the job is read, so that another's costs what an unknown one does.
@@ -114,7 +135,7 @@ local function load_whole(id)
   if not job.status then return nil end
   -- Of a run before. An end has errors of its own, or none.
   job.whole, job.error = true, nil
-  return job
+  return made_good(id, job)
 end
 
 -- A whole hash as a flat list, behind what it is to begin with.
@@ -154,9 +175,11 @@ local function take_name(name, whose, most)
 end
 
 -- The names under which a workspace's events are counted: its own while there is room (first come, first served, kept for good), else
--- `_other`. So no series ever falls, and a scrape reads no more than it shows. The platform's canary (canary.py) does not take up a name.
+-- `_other`. So no series ever falls, and a scrape reads no more than it shows. The platform's canary (canary.py) does not take up a name,
+-- and nobody does.
 local CANARY = 'pipeline-jobs'
 local function series_of(tenant, workspace)
+  if tenant == NOBODY or workspace == NOBODY then return '_other', '_other' end
   local own = tenant .. '|' .. workspace
   local found = read_once.series[own]
   if not found then

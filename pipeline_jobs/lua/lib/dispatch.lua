@@ -78,6 +78,7 @@ local function admit_here(hints, take, slots)
       end
       -- The first fence follows from the order, which never repeats: the runs, hints and files of an earlier job with this id have other
       -- fences.
+      known[4] = known[4] or redis.call('ZSCORE', K.status('queued'), id) or '0'
       local fence = int((known[2] or known[4]) + 1)
       -- Or the process that asked for it has it.
       if not (take and take(id, job, fence, class, known, changed)) then

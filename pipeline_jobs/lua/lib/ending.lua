@@ -45,7 +45,7 @@ local function end_job(id, job, to, extra, meta)
   end
   local used = used_ms(job)
   if job.status == 'running' then observe('duration', job, used + (job.segments_ms or 0)) end
-  record_usage(job, to, used)
+  local ended_today = record_usage(job, to, used)
   move(id, job, to)
   -- What a run told last is written with its end (see tell), which outranks it.
   local changed = job.told or {}
@@ -78,7 +78,11 @@ local function end_job(id, job, to, extra, meta)
   -- AsyncResult.get() waits on Celery's own channel for the JSON of the result's meta. An installation that shares its server has the channel
   -- with its prefix (`Settings.celery_prefix`): ids that clients choose may be the same in two of them.
   redis.call('PUBLISH', (P == 'pj:' and '' or P) .. 'celery-task-meta-' .. id, meta)
-  local number = end_event(id, job, to)
+  if to == 'completed' then job.progress = '100' end
+  local number = event(id, job, to, job.error, job.error_code)
+  -- The end is the last event of every job, so the expiry of a feed is renewed only here: with a day's first ends of a kind, and then with
+  -- every sixteenth. It is there for a week after the last end.
+  if FEED_MOST > 0 and (ended_today <= 16 or ended_today % 16 == 0) then redis.call('EXPIRE', K.feed(job.tenant_id), EIGHT_DAYS) end
   if job.batch_id then end_of_batch(job.batch_id) end
   if concerns_others(id, job) then note_end(id, to) end
   note_continuation(id, job, to, extra)

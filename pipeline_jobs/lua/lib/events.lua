@@ -1,6 +1,6 @@
 -- The event log: one line for each transition, written by the script that makes it (docs/events.md).
 
-local WEEK = 604800
+local EIGHT_DAYS = 691200
 
 -- The first event of a job is made of its record: its log begins with the second (`events_cut` is 1).
 local function created_line(at) return '["created",' .. at .. ']' end
@@ -64,12 +64,4 @@ local function tell_created(asked)
     end
   end
   redis.call('PUBLISH', K.news(tenant), asked[1].id)
-end
-
--- The end is the last event of every job, so the expiry of a feed is renewed only here.
-local function end_event(id, job, kind)
-  if kind == 'completed' then job.progress = '100' end
-  local number = event(id, job, kind, job.error, job.error_code)
-  if FEED_MOST > 0 then redis.call('EXPIRE', K.feed(job.tenant_id), WEEK) end
-  return number
 end

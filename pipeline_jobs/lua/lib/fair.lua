@@ -83,6 +83,8 @@ local function ready_member(id, job)
 end
 
 local function make_ready(id, job)
+  -- It waits in no lane, where it would be dispatched again and again: it can be cancelled.
+  if job.homeless then return end
   local before = use_pool(pool_of(job))
   note_pool()
   -- A job whose hint was taken back counts as having waited all the time.

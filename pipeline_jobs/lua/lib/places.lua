@@ -2,8 +2,8 @@
 
 -- Of a queued job, as the script queue_position replies: its place, why it waits, and about how long. Leaves the script in the job's pool.
 local function place_of(id, job)
-  if not job or job.status ~= 'queued' or not job.order then return {} end
-  local tenant, workspace = job.tenant_id, job.workspace_id
+  local tenant, workspace = job and job.tenant_id, job and job.workspace_id
+  if not job or job.status ~= 'queued' or not (job.order and tenant and workspace and job.pipeline) then return {} end
   use_pool(pool_of(job))
   local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
   if not rank and job.reason == 'parts' and job.split then
