@@ -42,6 +42,7 @@ COPIES, DRIVE = "tests/integration/test_copies.py", "tests/unit/test_drive.py"
 GUARDED, REPLICAS = "tests/integration/test_guards.py", "tests/integration/test_replicas.py"
 AUDIT = "tests/integration/test_audit.py"
 WORKER = "tests/unit/web/test_gunicorn_worker.py"
+KEPT_ANSWERS = "tests/integration/test_kept_answers.py"
 AUDIT_SCHEDULES = "tests/integration/web/test_schedules.py"
 CLOCK = "tests/integration/test_clock.py"
 CANCELS = "tests/integration/test_commands_of_a_cancel.py"
@@ -415,7 +416,12 @@ GUARDS = (
             "webhooks_update",
         )
     ),
-    _lua("lib/once", "what was said is kept", "  redis.call('SET', K.said(CALL), cjson.encode(reply), 'EX', SAID)\n", "", TWICE),
+    _lua("lib/once", "what was said is kept", "redis.call('SET', K.said(CALL), cjson.encode(reply), 'EX', SAID)", "", TWICE),
+    _lua("lib/once", "nothing is kept of nothing", "NOTHING_DONE[reply] or", "false or", KEPT_ANSWERS),
+    _lua("lib/once", "nor of a page of nothing", "or read_once.nothing_done)", "or false)", KEPT_ANSWERS),
+    _lua("lib/once", "a tenant has so many places", "string.sub(call, -4)", "call", KEPT_ANSWERS),
+    _lua("lib/once", "a tenant's places are its own", "return tenant .. ':' ..", "return ':' ..", KEPT_ANSWERS),
+    _lua("lib/once", "a place has the answer of one call", "number == call and found", "found", KEPT_ANSWERS),
     _py("store/runner", "each call is one of its own", 'int.from_bytes(os.urandom(6), "big") >> 2', "7", TWICE),
     _lua("change", "sent again it answers the same", "if before then return changed(cjson.decode(before)) end\n", "", TWICE),
     # -- the audit log

@@ -12,13 +12,13 @@ local own = of or id
 local job = load_whole(own)
 if not job or not is_of(job, tenant, workspace) then return {'unknown', {}, {}} end
 -- A queued job's end says which call it was; of a running one that is kept apart, since others may ask before it ends.
-local before = job.cancel_call == call and 'queued' or job.status ~= 'queued' and found_before(call)
+local before = job.cancel_call == call and 'queued' or job.status ~= 'queued' and found_before(job.tenant_id, call)
 -- Whoever means a part means its job. One whose split is over is nobody's: the id may be another job's by now.
 if of and not before and redis.call('EXISTS', K.parts(string.match(id, '^(.+)%.'))) == 0 then return {'unknown', {}, {}} end
 id = own
 local was, hints = before or job.status, {}
 if job.status == 'queued' or job.status == 'running' then
-  if job.status == 'running' then keep_found(call, was) end
+  if job.status == 'running' then keep_found(job.tenant_id, call, was) end
   if actor ~= '' and not before then
     record_audit('work', job.tenant_id, actor, 'job.cancelled', id, '{"tenant_id":"' .. job.tenant_id .. '"}')
   end

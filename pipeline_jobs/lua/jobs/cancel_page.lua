@@ -37,7 +37,10 @@ local function owner()
 end
 local whose = not dry and (took ~= '' and took or owner())
 local holder = whose and redis.call('GET', K.bulk(whose))
-if holder and holder ~= turn then return {'', 0, 0, 0, {}, {}, math.max(1, redis.call('PTTL', K.bulk(whose))), ''} end
+if holder and holder ~= turn then
+  read_once.nothing_done = true
+  return {'', 0, 0, 0, {}, {}, math.max(1, redis.call('PTTL', K.bulk(whose))), ''}
+end
 local looked_at, waiting, running, heard_of = 0, 0, 0, {}
 -- The page is read first and written afterwards: an end moves its job out of one of the indexes that are read.
 while looked_at < #found and not worked_enough() do
@@ -58,4 +61,5 @@ if whose and last ~= '' then
 elseif holder then
   redis.call('DEL', K.bulk(whose))
 end
+read_once.nothing_done = dry or waiting + running == 0
 return {last, looked_at, waiting, running, settle_and_admit(), heard_of, 0, whose or ''}

@@ -12,13 +12,13 @@ local function changed(hints)
   for i = 1, #record, 2 do now[record[i]] = record[i + 1] end
   return {'ok', hints, record, place_of(id, now)}
 end
-local before = found_before(call)
+local before = found_before(job.tenant_id, call)
 if before then return changed(cjson.decode(before)) end
 if job.status ~= 'queued' or job.reason == 'dispatched' then return {'late', {}, {}, {}} end
 local function admitted()
   -- A job of a lane that has others changes nobody's turn but theirs.
   local hints = (read_once.entered or job.crashes) and admit() or {}
-  keep_found(call, cjson.encode(hints))
+  keep_found(job.tenant_id, call, cjson.encode(hints))
   return changed(hints)
 end
 local delayed = redis.call('ZSCORE', K.delayed(), id)
