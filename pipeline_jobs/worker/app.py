@@ -21,7 +21,7 @@ from pipeline_jobs.pools.pool_names import DEFAULT
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.starting import SCHEME, watched
 from pipeline_jobs.tracing import spans
-from pipeline_jobs.worker import celery_logs, continuations, control, prefixed, start, tasks, tenancy, watching
+from pipeline_jobs.worker import celery_logs, continuations, control, prefixed, start, stopping, tasks, tenancy, watching
 from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.fitness import Fitness, FitnessStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
@@ -86,6 +86,7 @@ def create_celery(settings: Settings) -> JobsCelery:
     celery_logs.install()
     control.install()
     start.install()
+    stopping.install()
     tenancy.install()
     watching.install()
     return app

@@ -281,6 +281,19 @@ def test_a_worker_told_to_stop_hands_its_job_back_and_no_crash_is_counted(make_s
     assert differences(stack.client.store) == []
 
 
+def test_a_worker_that_is_told_to_stop_again_and_again_ends_by_itself(make_stack: MakeStack) -> None:
+    """Python takes its handlers away before it ends: the last ones would kill it."""
+    stack = make_stack()
+    worker = stack.worker("one", "--autoscale=2,1")
+
+    def told() -> bool:
+        worker.terminate()
+        return worker.poll() is not None
+
+    until(told, "the worker to end")
+    assert worker.returncode == 0, stack.log("one")[-2000:]
+
+
 def test_a_worker_told_to_stop_as_it_gives_a_job_to_a_child_ends(make_stack: MakeStack) -> None:
     stack = make_stack(shutdown_grace_seconds=0.2)
     worker = stack.worker("one", "-c", "1")

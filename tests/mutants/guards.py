@@ -43,6 +43,8 @@ GUARDED, REPLICAS = "tests/integration/test_guards.py", "tests/integration/test_
 AUDIT = "tests/integration/test_audit.py"
 WORKER = "tests/unit/web/test_gunicorn_worker.py"
 KEPT_ANSWERS = "tests/integration/test_kept_answers.py"
+STOPS = "tests/unit/test_stops.py"
+TOLD_AGAIN = "tests/acceptance/test_worker.py::test_a_worker_that_is_told_to_stop_again_and_again_ends_by_itself"
 AUDIT_SCHEDULES = "tests/integration/web/test_schedules.py"
 CLOCK = "tests/integration/test_clock.py"
 CANCELS = "tests/integration/test_commands_of_a_cancel.py"
@@ -1294,6 +1296,8 @@ GUARDS = (
     _py("web/server/listening", "heads that have not come hold up no end", "if conn.awaits_head:", "if False:", WORKER),
     _py("web/server/gunicorn_worker", "nor do those that begin meanwhile", "if self.alive else min(", "if True else min(", WORKER),
     _py("web/server/client_connection", "whose head is there is heard to the end", "not (self.missing or", "not (False or", WORKER),
+    _py("worker/stopping", "who has not begun ends", "signal.signal(signal.SIGTERM, _end)", "pass", STOPS),
+    _py("worker/stopping", "no second stop kills", "signal.signal(signal.SIGTERM, signal.SIG_IGN)", "pass", TOLD_AGAIN),
     # -- slots
     _lua("lib/dispatch", "the cap over all workers", "cap - taken)", "1e9)"),
     _lua("lib/dispatch", "one cap for all processes", "cap_of_pool(known[5])", "CAP", CAP),
