@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.operation.health import BEHIND_SECONDS, LATE
+from pipeline_jobs.operation import checks
 from pipeline_jobs.operation.watch import OF_THE_API
 from pipeline_jobs.settings import Settings, env_names
 from pipeline_jobs.store import presence
 from pipeline_jobs.store.figures import Load, history, load
-from pipeline_jobs.store.guard import share_of_memory, unbounded, unsafe, used_share
+from pipeline_jobs.store.guard import share_of_memory, unbounded, used_share
 from pipeline_jobs.store.presence import Process
 from pipeline_jobs.store.store import Store
 
@@ -206,7 +206,7 @@ def _place(one: Found) -> tuple[int, int]:
 
 
 def _store(store: Store, settings: Settings) -> Iterator[Found]:
-    if (reason := unsafe(store)) and not settings.allow_unsafe_store:
+    if reason := checks.refused(store, settings):
         yield Found("store_unsafe", reason)
     memory = store.info("memory")
     if unbounded(memory):
@@ -228,32 +228,23 @@ def _load(now: Load) -> Iterator[Found]:
 
 
 def _duties(store: Store, settings: Settings, known: Sequence[Process], now: int) -> Iterator[Found]:
-    if late := _late(store, "rescue", max(LATE * settings.rescue_seconds, 10), now):
+    age = checks.age(store, "rescue", now)
+    if age is None or checks.is_late(settings, age):
         kinds = {one.about.kind for one in presence.live(known, now)}
         missing = [name for name, kind in (("beat_away", "beat"), ("maintenance_away", "maintenance")) if kind not in kinds]
         for name in missing or ["duties_late"]:
-            yield Found(name, f"maintenance {late}")
-    if settings.canary_seconds and store.text("heartbeat", "canary"):
-        yield from _canary(store, LATE * settings.canary_seconds, now)
+            yield Found(name, "maintenance has never run" if age is None else f"maintenance last ran {age:.0f} s ago")
+    canary = checks.age(store, "canary", now)
+    if settings.canary_seconds and canary is not None:
+        yield from _canary(load(store), settings, canary)
 
 
-def _canary(store: Store, most: float, now: int) -> Iterator[Found]:
-    late, load_now = _late(store, "canary", most, now), load(store)
-    # While all slots are busy, the running jobs are the proof.
-    if late and load_now.default.leases < load_now.default.capacity:
-        yield Found("canary_late", f"the canary {late}")
+def _canary(load_now: Load, settings: Settings, age: float) -> Iterator[Found]:
+    if checks.is_canary_late(settings, age, load_now.default):
+        yield Found("canary_late", f"the canary last ran {age:.0f} s ago")
     for pool in load_now.pools[1:]:
-        age = pool.canary_seconds
-        if pool.slots and age is not None and age > most and pool.leases < pool.capacity:
-            yield Found("canary_late", f"that of the pool {pool.pool} came back {age:.0f} s ago")
-
-
-def _late(store: Store, duty: str, most: float, now: int) -> str | None:
-    last = store.text("heartbeat", duty)
-    if last is None:
-        return "has never run"
-    seconds = (now - int(last)) / 1000
-    return f"last ran {seconds:.0f} s ago" if seconds > most else None
+        if pool.slots and checks.is_canary_late(settings, pool.canary_seconds, pool):
+            yield Found("canary_late", f"that of the pool {pool.pool} came back {pool.canary_seconds:.0f} s ago")
 
 
 def _history(store: Store, settings: Settings) -> Iterator[Found]:
@@ -261,7 +252,7 @@ def _history(store: Store, settings: Settings) -> Iterator[Found]:
         return
     waiting = history(store)
     detail = f"{waiting.jobs} wait, the first for {waiting.seconds:.0f} s"
-    if waiting.seconds > max(LATE * settings.history_seconds, BEHIND_SECONDS):
+    if checks.is_behind(settings, waiting):
         yield Found("history_behind", detail)
     if waiting.jobs > settings.history_max_waiting:
         yield Found("history_full", detail)

@@ -9,16 +9,14 @@ from collections.abc import Callable, Mapping
 from pipeline_jobs import disk as disks
 from pipeline_jobs.exceptions import StoreFull, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.operation import checks
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import Load, history, load
-from pipeline_jobs.store.guard import StoreGuard, data_folder, share_of_memory, unbounded, unsafe, used_share
+from pipeline_jobs.store.guard import StoreGuard, data_folder, share_of_memory, unbounded, used_share
+from pipeline_jobs.store.pool_figures import PoolFigures
 from pipeline_jobs.store.store import Store
 
-#: A duty counts as late after so many of its intervals.
-LATE = 4
-#: An ended job that is not in the history after so many seconds waits for its database.
-BEHIND_SECONDS = 60.0
 #: How long a look at whether jobs can be accepted is good, and after how long one that has no answer yet says that they cannot, in seconds.
 ACCEPT_SECONDS, ACCEPT_HANGS_SECONDS = 1.0, 2.0
 
@@ -111,8 +109,7 @@ def _store_disk(store: Store, settings: Settings, artifacts: ArtifactStore) -> s
         return None
     if full := disks.too_full(folder, settings.disk_reserve):
         return f"the store's disk is nearly full: {full}"
-    others = [other for other in (artifacts.folder, settings.work_dir) if other is not None]
-    if any(disks.device(folder) == disks.device(other) for other in others):
+    if checks.can_be_filled(folder, artifacts.folder, settings.work_dir):
         return "the store's data is on a disk that artifacts or working folders can fill: give it a disk of its own"
     return None
 
@@ -120,16 +117,13 @@ def _store_disk(store: Store, settings: Settings, artifacts: ArtifactStore) -> s
 def _behind(store: Store, settings: Settings) -> str | None:
     """What an operator should know of the history."""
     waiting = history(store) if settings.history_url else None
-    if waiting is None or waiting.seconds <= max(LATE * settings.history_seconds, BEHIND_SECONDS):
+    if waiting is None or not checks.is_behind(settings, waiting):
         return None
     return f"{waiting.jobs} ended jobs are not moved into the history, the first for {waiting.seconds:.0f} s: is its database there?"
 
 
 def _store(store: Store, settings: Settings, memory: Mapping[str, object]) -> str | None:
-    reason = unsafe(store)
-    if reason and settings.allow_unsafe_store:
-        return None
-    if reason:
+    if reason := checks.refused(store, settings):
         return reason
     if share_of_memory(memory, settings.memory_watermark) == 0:
         return "the server's memory is full: no new jobs are accepted"
@@ -149,7 +143,7 @@ def _workers(store: Store, settings: Settings, now: Load) -> str | None:
         return "no live worker consumes the queue `jobs`"
     if len(here.slots) <= len(here.paused):
         return f"every live worker is paused: {_by_worker(here.paused)}"
-    return _canary(store, settings, busy=here.leases >= here.capacity)
+    return _canary(store, settings, here)
 
 
 def _warnings(now: Load) -> str | None:
@@ -161,22 +155,18 @@ def _by_worker(texts: Mapping[str, str]) -> str:
     return "; ".join(f"{worker.partition('/')[0]}: {text}" for worker, text in sorted(texts.items()))
 
 
-def _canary(store: Store, settings: Settings, *, busy: bool) -> str | None:
-    """A ping proves nothing: has a job gone the whole way lately? While all slots are busy, the running jobs are the proof."""
-    last = store.text("heartbeat", "canary")
-    if not settings.canary_seconds or last is None:
-        return None
-    age = time.time() - int(last) / 1000
-    if age <= LATE * settings.canary_seconds or busy:
+def _canary(store: Store, settings: Settings, here: PoolFigures) -> str | None:
+    """A ping proves nothing: has a job gone the whole way lately?"""
+    age = checks.age(store, "canary", time.time() * 1000)
+    if not checks.is_canary_late(settings, age, here):
         return None
     return f"the last canary job came back {age:.0f} s ago: workers announce themselves but run no jobs"
 
 
 def _beat(store: Store, settings: Settings) -> str | None:
-    last = store.text("heartbeat", "rescue")
-    if last is None:
+    age = checks.age(store, "rescue", time.time() * 1000)
+    if age is None:
         return "maintenance has not run yet: are beat and the maintenance worker running?"
-    age = time.time() - int(last) / 1000
-    if age > max(LATE * settings.rescue_seconds, 10):
+    if checks.is_late(settings, age):
         return f"maintenance last ran {age:.0f} s ago: are beat and the maintenance worker up?"
     return None

@@ -22,6 +22,7 @@ from pipeline_jobs import disk as disks
 from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore, check_root
 from pipeline_jobs.job import SCHEMA
+from pipeline_jobs.operation.checks import can_be_filled
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import presence
 from pipeline_jobs.store.guard import data_folder
@@ -198,8 +199,7 @@ class Watch:
             full = disks.too_full(folder, self._settings.disk_reserve)
             if full:
                 return {"store_disk_full": full}
-            others = [other for other in (self._files(), self._settings.work_dir) if other is not None]
-            shared = any(disks.device(folder) == disks.device(other) for other in others)
+            shared = can_be_filled(folder, self._files(), self._settings.work_dir)
         except OSError as error:
             return {"store_disk_full": f"the disk cannot be asked: {error}"}
         return {"store_disk_shared": str(folder)} if shared else {}

@@ -10,6 +10,7 @@ import structlog
 
 from pipeline_jobs.exceptions import QueueFull, StoreFull, StoreUnavailable
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.operation.conditions import look
 from pipeline_jobs.operation.health import check
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import guard
@@ -79,6 +80,14 @@ def test_a_server_that_could_lose_jobs_is_given_none_unless_that_is_overridden(u
         unsafe_cell.submit()
     assert why in (unsafe(unsafe_cell.store) or "")
     assert unsafe_cell.with_settings(allow_unsafe_store=True).submit().status is JobStatus.QUEUED
+
+
+@pytest.mark.parametrize("unsafe_cell", [{"appendonly": "no"}], indirect=True)
+def test_that_a_server_is_full_is_said_alike_by_readiness_and_the_conditions_also_if_it_may_lose_jobs(unsafe_cell: Cell) -> None:
+    cell = unsafe_cell.with_settings(allow_unsafe_store=True, memory_watermark=0.75)
+    cell.store.client.config_set("maxmemory", int(int(cell.store.client.info("memory")["used_memory"]) / 0.95))
+    assert "memory is full" in str(check(cell.store, cell.settings, lambda: None)["store"]["reason"])
+    assert "store_memory_full" in {one.name for one in look(cell.store, cell.settings, {}).found}
 
 
 @pytest.mark.parametrize("unsafe_cell", [{"appendfsync": "everysec"}], indirect=True)

@@ -3173,10 +3173,10 @@ GUARDS = (
         DISKS,
     ),
     _py(
-        "operation/health",
+        "operation/checks",
         "a shared disk is told of",
-        "if any(disks.device(folder) == disks.device(other) for other in others):",
-        "if False:",
+        "any(disks.device(folder) == disks.device(other) for other in others if other is not None)",
+        "False",
         DISKS,
     ),
     _py("up/main", "what has ended is started again", "supervisor.revive()", "pass", UP),
