@@ -85,7 +85,7 @@ def test_a_submit_sent_twice_makes_one_job(jobs: Cell) -> None:
 def test_a_taken_id_is_refused_and_the_client_draws_another(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = jobs.submit()
     ids = iter([taken.job_id, "job_1_00000001"])
-    monkeypatch.setattr("pipeline_jobs.jobs.client.new_job_id", lambda _cell: next(ids))
+    monkeypatch.setattr("pipeline_jobs.jobs.client.new_job_id", lambda *_: next(ids))
     assert jobs.submit().job_id == "job_1_00000001"
     with pytest.raises(IdTaken):
         jobs.client.submit(NewJob(pipeline="sleep"), job_id=taken.job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -209,6 +210,25 @@ def test_each_thread_has_a_connection_of_its_own(server: Server) -> None:
         thread.start()
         thread.join(60)
         assert len(set(ids)) == 2
+
+
+def test_a_forked_process_has_a_connection_of_its_own_and_leaves_its_parents(server: Server) -> None:
+    with connect(server.url) as client:
+        wire = Wire(client)
+        mine = wire.call("CLIENT", "ID")
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            # No test runs on in the child, whatever happens there.
+            try:
+                os.write(writer, b"%d" % wire.call("CLIENT", "ID"))
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writer)
+        with os.fdopen(reader) as said:
+            theirs = int(said.read())
+        assert theirs != mine == wire.call("CLIENT", "ID")
 
 
 def test_a_server_that_was_restarted_is_found_again(tmp_path: Path) -> None:

@@ -1180,6 +1180,13 @@ GUARDS = (
         "    except ZeroDivisionError:\n        raise\n\n\ndef _reply",
         "tests/integration/test_wire.py",
     ),
+    _py(
+        "store/wire",
+        "a forked process speaks on no connection of its parent's",
+        " or own.forks != _Forks.number:",
+        ":",
+        "tests/integration/test_wire.py",
+    ),
     _lua("lib/submit_limits", "the tenant's cap", "- (limits.max_queued or QUEUE_MOST)", "- 1e9", BACKPRESSURE),
     _lua("lib/submit_limits", "the cap of all", "+ n - QUEUE_MOST_OF_ALL", "+ n - 1e9", BACKPRESSURE),
     _py("store/guard", "refuses when the memory is full", "if self._full:", "if False:", BACKPRESSURE),
