@@ -171,7 +171,7 @@ local function outbox(event)
     redis.call('HSET', K.webhook_event(event_id), 'webhook_type', event.type, 'webhook_at', int(NOW), 'store_bytes', int(owed),
       unpack(event.fields or {}))
   end
-  local order, rows = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1), {}
+  local order, rows = math.max(MICROS, tonumber(redis.call('GET', K.order()) or '0') + 1), {}
   for _, target in ipairs(targets) do
     local id = 'msg_' .. string.sub(redis.sha1hex(event_id .. '|' .. (target[4] or target[1])), 1, 32)
     if redis.call('HSETNX', K.delivery(id), 'delivery_id', id) == 1 then

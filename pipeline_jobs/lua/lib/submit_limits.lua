@@ -11,10 +11,9 @@ local function no_room(tenant, n, sender, share)
     wait = no_token(kind, K.sender_rate(sender), SENDER_RATE)
     if wait then return {'rate', kind, tostring(SENDER_RATE), int(wait)} end
   end
-  local function holds_more() return share >= 0 and tonumber(redis.call('HGET', K.usage(tenant), 'store_bytes') or '0') > share end
-  if share >= 0 then
-    drop_reused_while(tenant, holds_more)
-    if holds_more() then return {'full', 'memory', 30} end
+  if over_share(tenant, share) then
+    drop_reused_while(tenant, function() return over_share(tenant, share) end)
+    if over_share(tenant, share) then return {'full', 'memory', 30} end
   end
   if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
   -- Parked jobs have a limit of their own. They are counted only where it matters.
