@@ -206,9 +206,9 @@ local function accept(asked, charge)
   add_all(K.tenant_status(tenant, 'queued'), members)
   add_all(K.ready_since(), since)
   add_all(K.workspace(tenant, workspace), members)
-  -- Copied within the server: neither the call nor the server's log has the members once more.
+  -- Copied within the server: neither the call nor the server's log has the members once more. The last one first here, too.
   if first.batch_id then
-    redis.call('ZRANGESTORE', K.batch_jobs(first.batch_id), K.tenant_status(tenant, 'queued'), int(order), int(order + n - 1), 'BYSCORE')
+    redis.call('ZRANGESTORE', K.batch_jobs(first.batch_id), K.tenant_status(tenant, 'queued'), int(order + n - 1), int(order), 'BYSCORE', 'REV')
   end
   if tags then add_tags(tenant, tags) end
   fill_lanes(tenant, workspace, lanes, one_kind and members)
