@@ -13,8 +13,10 @@ An argument with a `?` may be left out or None: in Lua text is '' then, and a nu
 keys besides the prefix.
 
 `--@reply status hints` names the parts of a reply. Where replies differ, each form has a line that begins with the word it is known by
-(`--@reply 'full' what retry_after`), which is the reply's `became`. `records*` is the rest as a list. An empty reply is None. A script
-without such a line replies with one word, number or list. `--@refuses`: it may reply what `lua/lib/accept.lua` declares.
+(`--@reply 'full' what retry_after`), which is the reply's `became`. `records*` is the rest as a list. `--@text` declares the one form that
+comes as a text, with spaces between its parts, of which only the last may have some itself: to the server each part of a list is as dear
+as a command that reads. An empty reply is None. A script without such a line replies with one word, number or list. `--@refuses`: it may
+reply what `lua/lib/accept.lua` declares.
 """
 
 from __future__ import annotations
@@ -143,7 +145,7 @@ class Contract:
         declared = _DECLARED.findall(header)
         words = {word for word, _ in declared}
         groups = {group for word, line in declared if word == "settings" for group in line.split()} | words & {"once"}
-        if unknown := words - {"args", "reply", "keys", "once", "refuses", "settings"} | groups - GROUPS.keys():
+        if unknown := words - {"args", "reply", "text", "keys", "once", "refuses", "settings"} | groups - GROUPS.keys():
             raise ValueError(f"{name}: unknown in a header: {', '.join(sorted(unknown))}")
         arguments = [Argument.parse(name, text) for word, line in declared if word == "args" for text in line.split()]
         self.names = tuple(one.name for one in arguments)
@@ -154,6 +156,7 @@ class Contract:
         self.groups = tuple(group for group in GROUPS if group in groups)
         self.takes_keys = "keys" in words
         replies = [line for word, line in declared if word == "reply"]
+        text = next((line for word, line in declared if word == "text"), None)
         if "refuses" in words:
             replies += [line for word, line in _DECLARED.findall(refusals) if word == "reply"]
         self.gives_hints = any("hints" in line.split() for line in replies)
@@ -163,6 +166,8 @@ class Contract:
         self._places: dict[tuple[type, ...], tuple[list[int], list[int]]] = {}
         self._shapes = dict(_shape(name, line) for line in replies)
         self._only = self._shapes.get(None)
+        self._text: Any
+        self._text, self._spaces = (_named(name, text)[1], len(text.split()) - 1) if text else (None, 0)
 
     # -- for Lua
 
@@ -223,6 +228,8 @@ class Contract:
             return reply
         if not reply:
             return None
+        if self._text and reply.__class__ is str:
+            return self._text(*reply.split(" ", self._spaces))
         shape = self._only or self._shapes[reply[0]]
         return shape(reply)
 
@@ -239,11 +246,16 @@ def ms(seconds: float) -> int:
 
 def _shape(script: str, line: str) -> tuple[str | None, Shape]:
     """The word by which a form of a reply is known (None: it is the only one), and what makes a reply of it."""
+    known_by, made = _named(script, line)
+    if not line.endswith("*"):
+        return known_by, made._make
+    n = len(made._fields) - 1
+    return known_by, lambda reply: made._make((*reply[:n], reply[n:]))
+
+
+def _named(script: str, line: str) -> tuple[str | None, Any]:
+    """That word, and a class with a name for each part."""
     first, *names = line.split()
     known_by = first.strip("'") if first.startswith("'") else None
     names = ["became", *names] if known_by else [first, *names]
-    made: Any = namedtuple(f"{script}_{known_by or 'reply'}", [name.rstrip("*") for name in names])  # type: ignore[misc]
-    if not names[-1].endswith("*"):
-        return known_by, made._make
-    n = len(names) - 1
-    return known_by, lambda reply: made._make((*reply[:n], reply[n:]))
+    return known_by, namedtuple(f"{script}_{known_by or 'reply'}", [name.rstrip("*") for name in names])

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+#: Seconds: the longest time to fill up that is told of a rate near zero.
+MONTH = 2592000
+
 
 class Rate(NamedTuple):
     """A submit rate that a new job was held against."""
@@ -21,12 +24,14 @@ class Rate(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> tuple[Rate, ...]:
-        """From what the accepting scripts return: name, jobs a second, left, ms until it is full, ..."""
-        if not text:
-            return ()
+        """From what the accepting scripts return: name, jobs a second, left (below 0: a debt), ..."""
         flat = text.split()
-        starts = range(0, len(flat), 4)
-        return tuple([cls(flat[i], float(flat[i + 1]), int(flat[i + 2]), max(1, -(-int(flat[i + 3]) // 1000))) for i in starts])
+        return tuple([cls._of(flat[i], float(flat[i + 1]), float(flat[i + 2])) for i in range(0, len(flat), 3)])
+
+    @classmethod
+    def _of(cls, name: str, per_second: float, left: float) -> Rate:
+        seconds = (max(1.0, per_second) - left) / per_second if per_second > 0 else MONTH
+        return cls(name, per_second, max(0, math.floor(left)), max(1, math.ceil(min(seconds, MONTH))))
 
     @property
     def quota(self) -> int:

@@ -6,8 +6,9 @@ whose messages differ (another version of Celery, another queue) have scripts of
 
 Each is made in two forms that do the same. As a *script* (EVALSHA) its whole text runs at each call: every shared function costs a
 fifth of a microsecond even if nobody calls it, so only the definitions that it refers to are put before it, and keys are built in
-place. As a *function* (FCALL) the definitions are made once, when the server loads it. But a server that is full, or somebody else's,
-may refuse to load one; then the script does (`store/wire.py`; docs/decisions/0003-what-a-script-costs.md has the figures).
+place. As a *function* (FCALL) the definitions are made once, when the server loads it, and Lua's own functions are looked up once. But a
+server that is full, or somebody else's, may refuse to load one; then the script does (`store/wire.py`;
+docs/decisions/0003-what-a-script-costs.md has the figures).
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _STRING = re.compile(r"'[^']*'")
+#: What stands in a text is no function, and neither is a field.
+_LIBRARY_FUNCTION = re.compile(
+    r"(?<![\w.'])(?:(?:cjson|math|redis|string|table)\.\w+|(?:ipairs|next|pairs|setmetatable|tonumber|tostring|unpack)(?=\())"
+)
 _CONSTANT = re.compile(r"local ([A-Z_]+) = (-?[\d.e]+|'[^'\\]*'|SETTINGS\[\d+\])")
 
 
@@ -142,18 +147,47 @@ def compose_function(name: str, shebang: str, shared: list[str], body: str, temp
             set_anew.append(f"{names} = {value or 'nil'}")
     flags = "".join(f"'{flag}'" for flag in shebang.partition("flags=")[2].split(",") if flag)
     parts = [
-        "local P, POOL, KEYS, ARGV, redis_call",
         *made,
-        f"local function begin(keys, argv)\nKEYS, ARGV, P, POOL, redis_call = keys, argv, keys[1], '{POOL}', redis.call",
+        f"local function begin(keys, argv)\nif not redis_call then look_up() end\nKEYS, ARGV, P, POOL = keys, argv, keys[1], '{POOL}'",
         *set_anew,
         "end\nlocal function run(keys, argv)\nbegin(keys, argv)",
         body,
         "end",
     ]
-    text = _filled("\n".join(map(_built, parts)), template)
+    text = _filled(_with_libraries([_built(part) for part in parts]), template)
     unique = f"{FUNCTION_PREFIX}{name}_{hashlib.sha256(f'{flags}{text}'.encode()).hexdigest()[:12]}"
-    register = f"redis.register_function{{function_name = '{unique}', callback = run, flags = {{{flags}}}}}"
+    register = f"redis.register_function{{function_name = '{unique}', callback = make(), flags = {{{flags}}}}}"
     return Function(unique, f"#!lua name={unique}\n{text}\n{register}")
+
+
+def _with_libraries(parts: list[str]) -> str:
+    """What they use of Lua's libraries is looked up at the first call: it is not there before, and each look goes through an empty table
+    that protects it. The parts become a function of their own: Lua allows each 200 names."""
+    used = sorted({"redis.call"}.union(*map(_library_functions, parts)))
+    names = ", ".join(map(_own_name, used))
+    return "\n".join(
+        [
+            f"local P, POOL, KEYS, ARGV, {names}\nlocal function look_up() {names} = {', '.join(used)} end",
+            "local function make()",
+            *map(_with_own_names, parts),
+            "return run\nend",
+        ]
+    )
+
+
+@cache
+def _library_functions(text: str) -> frozenset[str]:
+    return frozenset(_LIBRARY_FUNCTION.findall(text))
+
+
+@cache
+def _with_own_names(text: str) -> str:
+    return _LIBRARY_FUNCTION.sub(lambda found: _own_name(found[0]), text)
+
+
+def _own_name(function: str) -> str:
+    """`string_format`, `lua_ipairs`."""
+    return function.replace(".", "_") if "." in function else f"lua_{function}"
 
 
 def _constants_in_place(definitions: list[_Definition], body: str) -> list[str]:

@@ -140,7 +140,7 @@ def test_a_tenant_that_comes_and_goes_with_its_only_job(jobs: Cell, one_look: No
     assert (came["zscore"], came["exists"], came["srem"], came["incr"]) == (0, 0, 0, 1), came
     # All slots are taken: that is found in one look and a count of the runs.
     assert (came["mget"], came["zcard"], came["zrangebyscore"]) == (1, 3, 0), came
-    assert came.total() == 30, came
+    assert came.total() == 29, came
     # Its job, its lane and its workspaces go together, and nobody looks where it is not any more.
     assert (of["del"], of["zscore"], of["exists"]) == (1, 0, 2), of
     assert of.total() == 68, of
@@ -158,7 +158,7 @@ def test_a_submit(jobs: Cell, one_look: None) -> None:
     # The first sixteen of a day tell the figure of all days.
     for _ in range(16):
         submit()
-    assert commands(jobs, submit).total() == 25
+    assert commands(jobs, submit).total() == 23
     assert calls(submit) <= 150
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.exceptions import JobGone, KeyReused
+from pipeline_jobs.exceptions import JobGone, KeyReused, QueueFull
 from pipeline_jobs.job import ACCEPTED, FORMER, NewJob, differing, dumps
 from pipeline_jobs.jobs.batches import Batches, NewBatch, WrongJob
 from pipeline_jobs.schedules.scheduler import NewSchedule
@@ -98,6 +98,18 @@ def test_what_a_key_made_is_given_without_rates_or_said_to_be_gone(jobs: Cell) -
     jobs.client.delete(first.job.job_id)
     with pytest.raises(JobGone):
         jobs.client.accept(NEW, idempotency_key="k")
+
+
+def test_what_a_key_made_is_given_also_where_a_new_job_would_be_refused(jobs: Cell) -> None:
+    jobs.store.set_limits("acme", {"max_queued": 1})
+    first = jobs.client.accept(NEW, idempotency_key="k")
+    again = jobs.client.accept(NEW, idempotency_key="k")
+    assert (again.job.job_id, again.replayed) == (first.job.job_id, True)
+    with pytest.raises(KeyReused):
+        jobs.client.accept(replace(NEW, priority=4), idempotency_key="k")
+    with pytest.raises(QueueFull):
+        jobs.client.accept(NEW, idempotency_key="another")
+    assert kept(jobs).split()[0] == first.job.job_id, "a key of a job that was refused is free"
 
 
 def test_a_batch_that_is_replayed_says_so_and_the_first_answer_has_its_rates(jobs: Cell) -> None:

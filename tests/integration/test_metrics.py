@@ -45,6 +45,16 @@ class TestNames:
         assert sum(second.values()) == 9 + 53
         assert set(second) == {("small", "main"), ("big", "main"), ("big", "a"), ("big", "_other"), ("_other", "_other")}
 
+    def test_a_name_that_is_known_of_another_store_is_looked_up_in_this_one(self, jobs: Cell) -> None:
+        jobs = jobs.with_settings(metrics_tenants=1)
+        for _ in range(2):
+            jobs.submit(tenant_id="acme")
+        jobs.store.client.flushall()
+        for tenant in ("first", "acme", "acme"):
+            jobs.submit(tenant_id=tenant)
+        assert scrape(jobs)["pipeline_jobs_created_total"] == {("first", "main"): 1, ("_other", "_other"): 2}
+        assert jobs.store.client.hget(jobs.store.keys("counters"), "created|acme|main") is None
+
     def test_what_is_kept_and_read_grows_with_the_names_not_with_the_tenants(self, jobs: Cell) -> None:
         jobs = jobs.with_settings(metrics_tenants=2, metrics_workspaces=2)
         client, keys = jobs.store.client, jobs.store.keys

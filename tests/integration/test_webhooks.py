@@ -31,6 +31,7 @@ from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.webhooks.endpoints import MAX_ENDPOINTS
 from pipeline_jobs.webhooks.payload import body
 from tests.commands import commands, scripts
 from tests.integration.conftest import Cell, make_cell
@@ -149,19 +150,37 @@ def test_a_tenant_with_too_many_waiting_gets_no_tests_of_its_endpoints_either(ho
 def test_what_queued_jobs_will_send_to_several_endpoints_counts_before_they_end(hooks: Hooks) -> None:
     """All may end at once, by one cancel: a tenant had fifty times as many messages then, and the store's memory with them."""
     client, keys = hooks.cell.store.client, hooks.cell.store.keys
+    queued = (keys("status", "queued"), keys("tenant_status", "acme", "queued"))
+
+    def end(*job_ids: str) -> None:
+        for key in queued:
+            client.zrem(key, *job_ids)
+
     hooks.endpoints.create("acme", "http://127.0.0.1:9/1")
-    client.zadd(keys("tenant_status", "acme", "queued"), {f"job_{n}": n for n in range(50_001)})
+    for key in queued:
+        client.zadd(key, {f"job_{n}": n for n in range(50_001)})
     job = hooks.cell.submit(tenant_id="acme")
     with pytest.raises(WebhooksFull):
         hooks.endpoints.create("acme", "http://127.0.0.1:9/2")
-    client.zrem(keys("tenant_status", "acme", "queued"), "job_0", "job_1")
+    end("job_0", "job_1")
     hooks.endpoints.create("acme", "http://127.0.0.1:9/2")
     with pytest.raises(WebhooksFull):
         hooks.cell.submit(tenant_id="acme")
     hooks.cell.submit(tenant_id="other")
     hooks.cell.client.cancel(job.job_id)
-    client.zrem(keys("tenant_status", "acme", "queued"), "job_2")
+    end("job_2")
     hooks.cell.submit(tenant_id="acme")
+
+
+def test_where_few_jobs_are_queued_no_endpoints_are_counted_and_few_is_by_how_many_there_may_be(hooks: Hooks) -> None:
+    """With so many queued jobs of all tenants, and as many endpoints as one may have, the next job would be too much."""
+    client, keys = hooks.cell.store.client, hooks.cell.store.keys
+    for n in range(MAX_ENDPOINTS):
+        hooks.endpoints.create("acme", f"http://127.0.0.1:9/{n}")
+    for key in (keys("status", "queued"), keys("tenant_status", "acme", "queued")):
+        client.zadd(key, {f"job_{n}": n for n in range(100_000 // MAX_ENDPOINTS)})
+    with pytest.raises(WebhooksFull):
+        hooks.cell.submit(tenant_id="acme")
 
 
 # -- sending

@@ -1165,7 +1165,7 @@ GUARDS = (
     # -- in
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
-    _lua("submit", "a short reply leaves out no deadline", "and deadline_at == '' and", "and", STORE),
+    _lua("lib/accept", "a short reply leaves out no deadline", "and deadline_at == '' and", "and", STORE),
     _lua(
         "lib/accept",
         "the figure of all days goes on",
@@ -1198,7 +1198,7 @@ GUARDS = (
         "tests/unit/test_store_errors.py",
     ),
     # -- whose the memory is
-    _lua("lib/submit_limits", "a tenant's share of the memory", "return share >= 0 and ", "return share >= 1e15 and ", MEMORY),
+    _lua("lib/memory", "a tenant's share of the memory", "return share >= 0 and ", "return share >= 1e15 and ", MEMORY),
     _py(
         "store/guard",
         "below the watermark each may hold what it will",
@@ -1371,7 +1371,7 @@ GUARDS = (
         BATCHES,
     ),
     _lua("lib/batches", "a batch goes with its last job", "if redis.call('EXISTS', K.batch_jobs(id)) == 1 then return end", "", BATCHES),
-    _lua("lib/dependencies", "only one's own jobs", "found[2] == tenant and (within", "(within", DEPENDENCIES),
+    _lua("lib/dependencies", "only one's own jobs", "found[2] == new.job.tenant_id and (within", "(within", DEPENDENCIES),
     _lua(
         "lib/dependencies", "who stops waiting is forgotten", "if job.reason ~= 'dependency' then return end", "do return end", DEPENDENCIES
     ),
@@ -1604,7 +1604,13 @@ GUARDS = (
         "",
         REUSE,
     ),
-    _lua("lib/submit_limits", "it refuses no new job for its memory", "  drop_reused_while(tenant, holds_more)\n", "", REUSE),
+    _lua(
+        "lib/submit_limits",
+        "it refuses no new job for its memory",
+        "    drop_reused_while(tenant, function() return over_share(tenant, share) end)\n",
+        "",
+        REUSE,
+    ),
     _lua(
         "delete",
         "what was made of its source goes too",
@@ -1836,6 +1842,17 @@ GUARDS = (
     _lua("list", "a page of very large results", " or bytes >= BYTES_MOST", "", HOLDS),
     # -- tenants
     _lua("lib/idempotency", "a key makes one job", "if not made then return nil end", "do return nil end", TENANTS),
+    _lua(
+        "submit", "what a key made is given whatever refuses another", "made_before(tenant, idempotency, fingerprint) or", "", IDEMPOTENCY
+    ),
+    _lua("submit", "a key that the write finds makes no other job", "if again then return again end\n", "", IDEMPOTENCY),
+    _lua(
+        "lib/accept",
+        "a count of a name that this store does not have is taken back",
+        "    redis.call('HDEL', K.counters(), 'created|' .. own)\n",
+        "",
+        "tests/integration/test_metrics.py",
+    ),
     _lua("lib/idempotency", "a key belongs to one request", "if not (of and ", "if false and (of and ", TENANTS),
     _lua("lib/submit_limits", "the tenant's submit rate", "local wait = limits.submit_rate and", "local wait = false and", TENANTS),
     _lua("lib/submit_limits", "the sender's submit rate", "if SENDER_RATE > 0 and", "if false and", TENANTS),

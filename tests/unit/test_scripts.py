@@ -39,9 +39,12 @@ def test_a_script_reads_its_arguments_by_their_names_only(name: str) -> None:
 
 
 def locals_of(text: str) -> int:
-    """Names that are local to the whole text: each stands at the margin."""
-    found = re.findall(r"^local (?:function )?([\w, ]+)", text, re.MULTILINE)
-    return sum(len(names.split(",")) for names in found)
+    """Names that are local to the whole text: each stands at the margin. In a function's text most are within a function of their own."""
+    outer, _, inner = text.partition("local function make()\n")
+    return max(sum(len(names.split(",")) for names in _LOCALS.findall(part)) for part in (outer, inner))
+
+
+_LOCALS = re.compile(r"^local (?:function )?([\w, ]+)", re.MULTILINE)
 
 
 @each("name", NAMES)
@@ -52,6 +55,16 @@ def test_a_script_stays_below_the_names_that_lua_allows(name: str) -> None:
 
 def test_local_names_are_counted() -> None:
     assert locals_of("local P = KEYS[1]\nlocal a, b\nlocal function f(x)\n  local y = 1\nend\n") == 4
+
+
+def test_a_function_looks_up_what_it_uses_of_libraries_once() -> None:
+    body = "local at = string.find('next(x)', ARGV[1])\nreturn tonumber(at or redis.call('GET', KEYS[1]))\n"
+    text = scripts.compose_function("test", "#!lua", [], body).library
+    assert text.splitlines()[1:3] == [
+        "local P, POOL, KEYS, ARGV, redis_call, string_find, lua_tonumber",
+        "local function look_up() redis_call, string_find, lua_tonumber = redis.call, string.find, tonumber end",
+    ]
+    assert "local at = string_find('next(x)', ARGV[1])\nreturn lua_tonumber(at or redis_call('GET', KEYS[1]))\n" in text
 
 
 def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
@@ -250,6 +263,10 @@ def test_replies_have_names() -> None:
     assert contract.decode(["full", "a", "b"]).rest == ["a", "b"]
     assert contract.decode([]) is None
     assert Contract("plain", "--@args id").decode(3) == 3
+    text = Contract("text", "--@reply 'ok' order\n--@text 'waits' order rates\n")
+    assert tuple(text.decode("waits 7 a 1 b 2")) == ("waits", "7", "a 1 b 2")
+    assert text.decode("waits 7 ").rates == ""
+    assert text.decode(["ok", "7"]).became == "ok"
     one = Contract("one", "--@reply status hints").decode(["queued", []])
     assert (one.status, one.hints) == ("queued", [])
 

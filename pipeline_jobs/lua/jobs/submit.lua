@@ -6,21 +6,17 @@
 --@args sender? share:int fields:pairs
 --@settings events admits names storage queue kept
 --@reply 'ok' created_at order reason fence deadline_at rates hints
---@reply 'waits' created_at order rates
+--@text 'waits' created_at order rates
 --@reply 'taken'
 --@refuses
--- 'waits': an 'ok' of a job that waits for its turn and has no deadline: most are such, and each part of a reply costs as much as a read.
+-- 'waits': an 'ok' of a job that waits for its turn and has no deadline.
 -- 'taken': another job has the id. `rates`: the rates that were checked (see lib/rates). Sent again: the same, one job.
-local function told(created_at, order, reason, fence, deadline_at, rates, hints)
-  if reason == 'fair_share' and fence == '0' and deadline_at == '' and #hints == 0 then return {'waits', created_at, order, rates} end
-  return {'ok', created_at, order, reason, fence, deadline_at, rates, hints}
-end
 if redis.call('HEXISTS', K.job(id), 'created_at') == 1 then
   local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
   if known[1] ~= nonce then return {'taken'} end
   -- Gives WAITAOF something to wait for: it covers the writes of its own connection, and a repetition comes on a new one.
   redis.call('HSET', K.job(id), 'nonce', nonce)
-  return told(known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', '', admit())
+  return accepted(known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', '', admit())
 end
 -- With room for what most jobs have and what accept fills in: a table grows in steps, and each step costs as much as the rest.
 local job = {
@@ -31,10 +27,13 @@ fields[#fields + 1], fields[#fields + 2] = 'nonce', nonce
 local tenant = job.tenant_id
 local new = {id = id, key = K.job(id), job = job, fields = fields, adopt = adopt ~= '' and adopt, deadline = deadline, wait = wait}
 local asked = {new}
-local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or bad_dependency(asked, depends_within) or bad_upload(asked)
-  or adopt == '' and no_room(tenant, 1, sender, share)
-if refused then return refused end
+local refused = bad_dependency(asked, depends_within) or bad_upload(asked) or adopt == '' and no_room(tenant, 1, sender, share)
+-- What its key made before is the answer whatever has changed since. Where nothing refuses the job, the command that writes the key says it.
+if refused then return idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or refused end
+local charge, again
+if idempotency ~= '' then charge, again = remember_key(tenant, idempotency, fingerprint, id) end
+if again then return again end
 local rates = take_tokens(1)
-accept(asked, idempotency ~= '' and remember_key(tenant, idempotency, fingerprint, id))
+accept(asked, charge)
 local hints, sent = read_once.entered and admit(nil, true) or '', read_once.fences[id]
-return told(job.created_at, job.order, sent and 'dispatched' or job.reason, sent or '0', job.deadline_at or '', rates, hints)
+return accepted(job.created_at, job.order, sent and 'dispatched' or job.reason, sent or '0', job.deadline_at or '', rates, hints)

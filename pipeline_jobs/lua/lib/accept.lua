@@ -18,9 +18,8 @@
 
 -- Returns the first of so many. Orders are the time, unless an earlier call's are as high.
 local function take_orders(n)
-  local order = TIME[1] * 1000000 + TIME[2]
-  local last = tonumber(redis.call('SET', K.order(), int(order + n - 1), 'GET') or '0')
-  if last < order then return order end
+  local last = tonumber(redis.call('SET', K.order(), int(MICROS + n - 1), 'GET') or '0')
+  if last < MICROS then return MICROS end
   redis.call('SET', K.order(), int(last + n))
   return last + 1
 end
@@ -114,9 +113,10 @@ local function add_tags(tenant, found)
   if found.left[1] then redis.call('RPUSH', K.untagged(), unpack(found.left)) end
 end
 
--- Puts jobs into their lanes.
-local function fill_lanes(tenant, workspace, lanes)
+-- Puts jobs into their lanes, and the lists of their pipelines. all: the members of that, if there is one lane.
+local function fill_lanes(tenant, workspace, lanes, all)
   for _, lane in pairs(lanes) do
+    add_all(K.pipeline(tenant, lane.pipeline), all or lane.members)
     use_pool(lane.pool)
     note_pool()
     if lane.ready[1] then
@@ -128,12 +128,28 @@ local function fill_lanes(tenant, workspace, lanes)
   use_pool('')
 end
 
+-- The workspaces that were found to have series of their own. A function knows them from one call to the next, in whatever store.
+local NAMED_BEFORE = {'-'}
+
+-- Counts new jobs in the series of their workspace. A count that was there before was written under a name that is kept for good: then
+-- nobody looks that up. Of another store, or one that was emptied, it was not, and is taken back.
+local function count_created(tenant, workspace, n)
+  local own = tenant .. '|' .. workspace
+  if NAMED_BEFORE[own] then
+    if redis.call('HINCRBY', K.counters(), 'created|' .. own, n) > n then return end
+    redis.call('HDEL', K.counters(), 'created|' .. own)
+  end
+  local named_tenant, named_workspace = series_of(tenant, workspace)
+  NAMED_BEFORE[own] = named_tenant == tenant and named_workspace == workspace or nil
+  redis.call('HINCRBY', K.counters(), 'created|' .. named_tenant .. '|' .. named_workspace, n)
+end
+
 -- Writes records, indexes and counters, and puts the jobs where they wait. charge: what the tenant owes for the call besides, or nil. The
 -- calling script ends with the admission. Most indexes get the same members, so one list is made for all of them: that is what makes a
 -- batch cheap. The last job comes first: the server looks for a place from the lowest score on.
 local function accept(asked, charge)
   local first, n, alike = asked[1].job, asked.n or #asked, asked.alike
-  local tenant, workspace, now = first.tenant_id, first.workspace_id, int(NOW)
+  local tenant, workspace, now = first.tenant_id, first.workspace_id, STAMP
   local order, members, since, lanes, by_need, charges = take_orders(n), {}, {}, {}, {}, {}
   local owed, one_kind, placed, waiting = charge or 0, n == 1 or asked.one_kind, 0, 0
   local tags, lane
@@ -141,7 +157,7 @@ local function accept(asked, charge)
     -- Written once and copied: of each job only its own fields are converted, and go to the server's log. What each has of its own is first:
     -- the server finds it at once, and writes it where it is.
     local key = asked[1].key
-    alike.bytes = int(charge_of(asked[1], charges))
+    alike.bytes = charge_of(asked[1], charges)
     redis.call('HSET', key, 'job_id', asked[1].id, 'order', int(order), 'status', 'queued', 'reason', 'fair_share', 'created_at', now, 'new_attempt', '1', 'events_cut', '1', 'store_bytes',
       alike.bytes, unpack(alike))
     for i = 2, n do redis.call('COPY', key, asked.keys[i]) end
@@ -166,8 +182,7 @@ local function accept(asked, charge)
     end
     local bytes = charge_of(new, charges)
     owed = owed + bytes
-    charges[bytes] = charges[bytes] or int(bytes)
-    write_record(new, own, now, reason, charges[bytes], alike)
+    write_record(new, own, now, reason, bytes, alike)
     if job.upload then use_upload(id, job) end
     placed = placed + 2
     members[placed - 1], members[placed] = own, id
@@ -191,13 +206,12 @@ local function accept(asked, charge)
   add_all(K.tenant_status(tenant, 'queued'), members)
   add_all(K.ready_since(), since)
   add_all(K.workspace(tenant, workspace), members)
-  -- Copied within the server: neither the call nor the server's log has the members once more.
+  -- Copied within the server: neither the call nor the server's log has the members once more. The last one first here, too.
   if first.batch_id then
-    redis.call('ZRANGESTORE', K.batch_jobs(first.batch_id), K.tenant_status(tenant, 'queued'), int(order), int(order + n - 1), 'BYSCORE')
+    redis.call('ZRANGESTORE', K.batch_jobs(first.batch_id), K.tenant_status(tenant, 'queued'), int(order + n - 1), int(order), 'BYSCORE', 'REV')
   end
-  for _, one in pairs(lanes) do add_all(K.pipeline(tenant, one.pipeline), one_kind and members or one.members) end
   if tags then add_tags(tenant, tags) end
-  fill_lanes(tenant, workspace, lanes)
+  fill_lanes(tenant, workspace, lanes, one_kind and members)
   add_dependents(by_need)
   tell_created(asked)
   if asked[1].adopt then
@@ -207,8 +221,8 @@ local function accept(asked, charge)
     use_pool('')
   end
   owe(tenant, owed)
-  count_by(n, 'created', series_of(tenant, workspace))
-  local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))
+  count_created(tenant, workspace, n)
+  local day = K.usage_day(tenant, math.floor(NOW / 86400000))
   local jobs = redis.call('HINCRBY', day, 'created', n)
   if jobs == n then redis.call('EXPIRE', day, 34560000) end
   -- The figure of all days only says which tenants are the largest: of a day's jobs it is written by sixteens, and of the first by doubles.
@@ -219,4 +233,10 @@ local function accept(asked, charge)
   end
   local more = in_figure(jobs) - in_figure(jobs - n)
   if more > 0 then redis.call('ZINCRBY', K.tenants(), more, tenant) end
+end
+
+-- The reply to a submit, which is one text where a job waits for its turn: most are such.
+local function accepted(created_at, order, reason, fence, deadline_at, rates, hints)
+  if reason == 'fair_share' and fence == '0' and deadline_at == '' and #hints == 0 then return 'waits ' .. created_at .. ' ' .. order .. ' ' .. rates end
+  return {'ok', created_at, order, reason, fence, deadline_at, rates, hints}
 end

@@ -10,7 +10,9 @@ local function rest(first)
 end
 
 local TIME = redis.call('TIME')
-local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
+-- In microseconds, and in milliseconds.
+local MICROS = TIME[1] * 1000000 + TIME[2]
+local NOW = (MICROS - MICROS % 1000) / 1000
 
 -- While a script runs the server answers nobody else. So work that may be large is done up to this number of commands (some ten ms), and
 -- the rest by further calls.

@@ -8,30 +8,32 @@ local just_ended = {}
 -- Called by end_job. The third part is read by workers of the version before: how long they keep what these ends end.
 local function note_end(id, to) just_ended[#just_ended + 1] = {id, to, TTL_MS} end
 
--- Looks up what new jobs of a tenant depend on. Returns the reply that names each job (from 0) with the place of an id that the tenant
--- does not have, or that is not in the one workspace whose jobs the caller may see (`within`, or ''); nil if all is well. Writes nothing.
--- workflow: they may depend on each other.
-local function bad_dependency(asked, within, workflow)
-  local tenant, known, reply = asked[1].job.tenant_id, {}, nil
-  for i = 1, workflow and #asked or 0 do known[asked[i].id] = 'queued' end
-  local function look_up(i, new)
-    new.needs, new.known = {}, known
-    for j, id in ipairs(cjson.decode(new.job.depends_on)) do
-      if known[id] == nil then
-        local found = redis.call('HMGET', K.job(id), 'status', 'tenant_id', 'workspace_id')
-        known[id] = found[2] == tenant and (within == '' or found[3] == within) and found[1] or false
-      end
-      if not known[id] then
-        reply = reply or {'dependency'}
-        reply[#reply + 1] = i - 1
-        reply[#reply + 1] = j - 1
-        break
-      end
-      if known[id] ~= 'completed' then new.needs[#new.needs + 1] = id end
+-- Looks up what a new job depends on, as far as that is not `known`. Returns the place of the first id that the tenant does not have, or that
+-- is not in the one workspace whose jobs the caller may see (`within`, or '').
+local function look_up_needs(new, within, known)
+  new.needs, new.known = {}, known
+  for place, id in ipairs(cjson.decode(new.job.depends_on)) do
+    if known[id] == nil then
+      local found = redis.call('HMGET', K.job(id), 'status', 'tenant_id', 'workspace_id')
+      known[id] = found[2] == new.job.tenant_id and (within == '' or found[3] == within) and found[1] or false
     end
+    if not known[id] then return place end
+    if known[id] ~= 'completed' then new.needs[#new.needs + 1] = id end
   end
+end
+
+-- Looks up what new jobs of a tenant depend on. Returns the reply that names each job (from 0) with the place of an id on which it may not
+-- depend; nil if all is well. Writes nothing. workflow: they may depend on each other.
+local function bad_dependency(asked, within, workflow)
+  local known, reply = {}, nil
+  for i = 1, workflow and #asked or 0 do known[asked[i].id] = 'queued' end
   for i = 1, #asked do
-    if asked[i].job.depends_on then look_up(i, asked[i]) end
+    local place = asked[i].job.depends_on and look_up_needs(asked[i], within, known)
+    if place then
+      reply = reply or {'dependency'}
+      reply[#reply + 1] = i - 1
+      reply[#reply + 1] = place - 1
+    end
   end
   return reply
 end

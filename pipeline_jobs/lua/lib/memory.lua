@@ -15,8 +15,10 @@ end
 -- Charges a tenant, or gives back to it. id: of a job whose record has grown since it was charged. Returns that record's charge.
 local function owe(tenant, bytes, id)
   -- What a worker of the version before took away without giving it back is given back twice in the end: nobody has less than nothing.
-  if redis.call('HINCRBY', K.usage(tenant), 'store_bytes', int(bytes)) < 0 then redis.call('HSET', K.usage(tenant), 'store_bytes', 0) end
-  return id and redis.call('HINCRBY', K.job(id), 'store_bytes', int(bytes))
+  -- Nothing given back is -0, which is no integer to the server.
+  bytes = bytes + 0
+  if redis.call('HINCRBY', K.usage(tenant), 'store_bytes', bytes) < 0 then redis.call('HSET', K.usage(tenant), 'store_bytes', 0) end
+  return id and redis.call('HINCRBY', K.job(id), 'store_bytes', bytes)
 end
 
 -- Whether a tenant holds more of the server's memory than it may at this moment (guard.py; share: bytes, negative: any number).

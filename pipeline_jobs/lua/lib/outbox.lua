@@ -9,10 +9,15 @@
 -- they are there, or a tenant could have fifty times as many.
 local MOST_PENDING = 100000
 
--- Whether it has so many. jobs, receivers: how many more of these it is to have.
-local function webhooks_full(tenant, jobs, receivers)
+-- A tenant's endpoints, at most (endpoints.py).
+local MOST_ENDPOINTS = 50
+
+-- Whether it has so many. jobs, receivers: how many more of these it is to have. all: how many jobs of all tenants are queued, if that is
+-- known: where these are few, nobody's endpoints are counted.
+local function webhooks_full(tenant, jobs, receivers, all)
   local pending = redis.call('ZCARD', K.deliveries_in(tenant, 'pending'))
   if pending >= MOST_PENDING then return true end
+  if all and pending + (jobs + all) * MOST_ENDPOINTS <= MOST_PENDING then return false end
   receivers = receivers + redis.call('ZCARD', K.tenant_endpoints(tenant))
   return receivers > 1 and pending + (jobs + redis.call('ZCARD', K.tenant_status(tenant, 'queued'))) * receivers > MOST_PENDING
 end
@@ -179,7 +184,7 @@ local function outbox(event)
     redis.call('HSET', K.webhook_event(event_id), 'webhook_type', event.type, 'webhook_at', int(NOW), 'store_bytes', int(owed),
       unpack(event.fields or {}))
   end
-  local order, rows = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1), {}
+  local order, rows = math.max(MICROS, tonumber(redis.call('GET', K.order()) or '0') + 1), {}
   for _, target in ipairs(targets) do
     local id = 'msg_' .. string.sub(redis.sha1hex(event_id .. '|' .. (target[4] or target[1])), 1, 32)
     if redis.call('HSETNX', K.delivery(id), 'delivery_id', id) == 1 then

@@ -1,7 +1,7 @@
 -- Submit rates: token buckets, one of the tenant and one of the sender. All are checked before any is written. A batch needs one token of
 -- each to be accepted and takes one for each of its jobs: the debt is paid off before the next one is accepted.
 
--- Seconds: the longest time to fill up that is given for a rate near zero.
+-- Seconds: the longest time that a debt is remembered, for a rate near zero.
 local MONTH = 2592000
 
 -- nil if a bucket has a token, else the ms until it has one.
@@ -12,18 +12,18 @@ local function no_token(name, key, rate)
   if have < 1 then return rate > 0 and math.min(math.ceil((1 - have) / rate * 1000), 3600000) or 3600000 end
 end
 
--- Takes this many tokens of each bucket. Returns for each its name, tokens a second, how many are left, ms until it is full, as one text: a
--- list is dear in a reply.
+-- Takes this many tokens of each bucket. Returns for each its name, tokens a second, how many are left (below 0: a debt), as one text: a list
+-- is dear in a reply.
 local function take_tokens(n)
-  if not read_once.buckets[1] then return '' end
-  local flat = {}
-  for _, bucket in ipairs(read_once.buckets) do
+  local told = ''
+  for i = 1, #read_once.buckets do
+    local bucket = read_once.buckets[i]
     local key, rate, left = bucket.key, bucket.rate, bucket.have - n
-    redis.call('SET', key, left .. ' ' .. int(NOW), 'EX', math.min(math.max(3600, math.ceil(-left / rate) + 60), MONTH))
-    flat[#flat + 1] = bucket.name
-    flat[#flat + 1] = rate
-    flat[#flat + 1] = int(math.max(0, math.floor(left)))
-    flat[#flat + 1] = int(math.min(math.ceil((math.max(1, rate) - left) / rate * 1000), MONTH * 1000))
+    local seconds = left < 0 and math.min(math.max(3600, math.ceil(-left / rate) + 60), MONTH) or 3600
+    -- A number becomes a text as slowly as a key is read.
+    left = tostring(left)
+    redis.call('SET', key, left .. ' ' .. STAMP, 'EX', seconds)
+    told = told .. bucket.name .. ' ' .. rate .. ' ' .. left .. ' '
   end
-  return table.concat(flat, ' ')
+  return told
 end

@@ -11,14 +11,13 @@ local function no_room(tenant, n, sender, share)
     wait = no_token(kind, K.sender_rate(sender), SENDER_RATE)
     if wait then return {'rate', kind, tostring(SENDER_RATE), int(wait)} end
   end
-  local function holds_more() return share >= 0 and tonumber(redis.call('HGET', K.usage(tenant), 'store_bytes') or '0') > share end
-  if share >= 0 then
-    drop_reused_while(tenant, holds_more)
-    if holds_more() then return {'full', 'memory', 30} end
+  if over_share(tenant, share) then
+    drop_reused_while(tenant, function() return over_share(tenant, share) end)
+    if over_share(tenant, share) then return {'full', 'memory', 30} end
   end
-  if webhooks_full(tenant, n, 0) then return {'full', 'webhooks', 300} end
-  -- Parked jobs have a limit of their own. They are counted only where it matters.
   local all = redis.call('ZCARD', K.status('queued'))
+  if webhooks_full(tenant, n, 0, all) then return {'full', 'webhooks', 300} end
+  -- Parked jobs have a limit of their own. They are counted only where it matters.
   local over = all + n - (limits.max_queued or QUEUE_MOST)
   -- A tenant has no more than all have together.
   if over > 0 then over = over - all + redis.call('ZCARD', K.tenant_status(tenant, 'queued')) end

@@ -4,7 +4,7 @@
 -- as of a run whose job goes on, in another pool or in parts, and of a part's). used: slot-ms. Returns the figure.
 local function record_usage(job, what, used)
   local day = math.floor(NOW / 86400000)
-  local key = K.usage_day(job.tenant_id, int(day))
+  local key = K.usage_day(job.tenant_id, day)
   local n = what and redis.call('HINCRBY', key, what, 1)
   local first = n == 1
   if used > 0 then first = redis.call('HINCRBY', key, 'slot_ms', int(used)) == tonumber(int(used)) or first end

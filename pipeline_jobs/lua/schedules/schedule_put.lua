@@ -29,7 +29,7 @@ if before == '' then
     -- Cleanup asks the tenants that it knows.
     redis.call('ZINCRBY', K.tenants(), 0, tenant)
   end
-  local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
+  local order = math.max(MICROS, tonumber(redis.call('GET', K.order()) or '0') + 1)
   redis.call('SET', K.order(), int(order))
   redis.call('HSET', K.schedule(id), 'schedule_id', id, 'order', int(order), 'created_at', int(NOW))
   for _, key in ipairs({K.schedules(), K.tenant_schedules(tenant), K.workspace_schedules(tenant, workspace)}) do redis.call('ZADD', key, int(order), id) end

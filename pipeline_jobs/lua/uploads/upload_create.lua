@@ -21,7 +21,7 @@ charge_upload(id, tenant, 480 + bytes_of(#metadata))
 if length == 0 then redis.call('HSET', K.upload(id), 'completed_at', int(NOW)) end
 redis.call('ZADD', K.uploads(), expires, id)
 -- No two uploads of a tenant have the same place in its list: a page begins after the last one's.
-local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
+local order = math.max(MICROS, tonumber(redis.call('GET', K.order()) or '0') + 1)
 redis.call('SET', K.order(), int(order))
 redis.call('ZADD', K.tenant_uploads(tenant), int(order), id)
 redis.call('HINCRBY', K.usage(tenant), 'upload_bytes', int(length))
