@@ -1317,6 +1317,8 @@ GUARDS = (
     _py("store/contract", "an unknown argument is refused", "        if given:\n", "        if False:\n", SCRIPTS),
     _py("store/contract", "an argument has its type", "not isinstance(value, TYPES[self.kind][0])", "False", SCRIPTS),
     _lua("lib/dispatch", "hints on the broker fill slots", "taken + redis.call('ZCARD', K.hints())", "taken"),
+    _lua("lib/dispatch", "a submit finds no slots of who is gone", "  if not here.row then return free_slots() end\n", "", DEAD),
+    _lua("lib/dispatch", "a beat finds who is gone", "if not comes then prune_workers() end", "", DEAD),
     _lua("lib/dispatch", "leases of dead workers fill no slot", "or capacity - taken,", "or capacity - taken - stranded,"),
     _lua(
         "lib/dispatch",
