@@ -1829,6 +1829,7 @@ GUARDS = (
         NEW,
     ),
     _lua("lib/fair", "a newcomer gains nothing from another's correction", "here.peak + entry", "here.present + entry", FAIR),
+    _lua("lib/fair", "a slot that costs nothing lets its tenant in", "not (moves or limits.may_hold)", "not moves", FAIR),
     _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or time", "newcomer and here.present or time", NEW),
     _lua("lib/fair", "who was never served is a newcomer still", "newcomer = waits or ", "newcomer = ", NEW),
     _lua("lib/fair", "a newcomer keeps its place", "waits and share.entry > 0 and share.entry or ", "", NEW),
