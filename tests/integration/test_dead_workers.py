@@ -366,6 +366,28 @@ def test_after_a_gap_a_crashed_job_does_not_wait_long_either(cell: Cell) -> None
     assert differences(cell.store) == []
 
 
+def test_a_submit_finds_no_slot_of_a_worker_that_is_gone(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    fall_silent(cell, OLD)
+    cell.submit()
+    assert cell.hints() == []
+    cell.slots(1, ELSEWHERE)
+    assert len(cell.hints()) == 1
+
+
+def test_what_a_dead_worker_held_under_the_cap_is_free_with_the_next_beat(cell: Cell) -> None:
+    """The submit before that finds all slots taken, and does not look who is gone."""
+    cell.slots(2, OLD)
+    for job_id in [cell.submit().job_id for _ in range(2)]:
+        cell.start(job_id, worker=OLD)
+    cell.slots(2, ELSEWHERE)
+    cell.store.client.delete("jobs")
+    fall_silent(cell, OLD)
+    cell.submit()
+    cell.slots(2, ELSEWHERE)
+    assert len(cell.hints()) == 1
+
+
 def test_a_refund_is_no_credit(cell: Cell) -> None:
     """It ran for an hour before its worker died: nobody else has to stand back for an hour."""
     cell.slots(1, OLD)

@@ -236,6 +236,17 @@ def test_a_paused_tenant_starts_nothing_and_goes_on_when_it_is_let(cell: Cell) -
     assert len(cell.hints()) == 1
 
 
+def test_a_tenant_at_its_limit_comes_back_with_a_run_that_took_what_it_was_charged(cell: Cell) -> None:
+    """That moves no clock."""
+    cell.slots(2)
+    cell.store.set_limits("a", {"max_concurrent": 1})
+    first, second = flood(cell, 2, tenant_id="a")
+    run = cell.start(first)
+    cell.store.client.hset(cell.store.keys("job", first), mapping={"started_at": 9_000_000_000_000, "charged": 5})
+    cell.store.finish(first, run.fence, JobStatus.COMPLETED, result={})
+    assert cell.client.get(second).reason == "dispatched"
+
+
 def test_a_tenant_whose_limit_ends_while_it_has_no_jobs_is_not_held_back_any_more(cell: Cell) -> None:
     cell.store.set_limits("a", {"paused": True})
     job = cell.submit(tenant_id="a")

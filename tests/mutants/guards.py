@@ -1336,6 +1336,8 @@ GUARDS = (
     _py("store/contract", "an unknown argument is refused", "        if given:\n", "        if False:\n", SCRIPTS),
     _py("store/contract", "an argument has its type", "not isinstance(value, TYPES[self.kind][0])", "False", SCRIPTS),
     _lua("lib/dispatch", "hints on the broker fill slots", "taken + redis.call('ZCARD', K.hints())", "taken"),
+    _lua("lib/dispatch", "a submit finds no slots of who is gone", "  if not here.row then return free_slots() end\n", "", DEAD),
+    _lua("lib/dispatch", "a beat finds who is gone", "if not comes then prune_workers() end", "", DEAD),
     _lua("lib/dispatch", "leases of dead workers fill no slot", "or capacity - taken,", "or capacity - taken - stranded,"),
     _lua(
         "lib/dispatch",
@@ -1869,6 +1871,7 @@ GUARDS = (
         NEW,
     ),
     _lua("lib/fair", "a newcomer gains nothing from another's correction", "here.peak + entry", "here.present + entry", FAIR),
+    _lua("lib/fair", "a slot that costs nothing lets its tenant in", "not (moves or limits.may_hold)", "not moves", FAIR),
     _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or time", "newcomer and here.present or time", NEW),
     _lua("lib/fair", "who was never served is a newcomer still", "newcomer = waits or ", "newcomer = ", NEW),
     _lua("lib/fair", "a newcomer keeps its place", "waits and share.entry > 0 and share.entry or ", "", NEW),

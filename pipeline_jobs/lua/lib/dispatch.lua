@@ -16,8 +16,8 @@ local function prune_workers()
 end
 
 -- Of the pool. What a dead worker held counts neither against the cap nor against the slots: else nothing would start for a whole lease
--- after the only worker was killed. comes: the script has only brought a job. Where the runs have all slots it leaves the workers that are gone
--- to the next beat, and nobody asks how many hints there are.
+-- after the only worker was killed. comes: the script has only brought a job. Where all slots are taken it leaves the workers that are gone to
+-- the next beat. Where runs have them all nobody asks how many hints there are.
 local function free_slots(comes)
   -- Where there are several classes, each counts its own free slots: the runs of one class do not use up the slots of another.
   local function free_of_classes()
@@ -35,10 +35,11 @@ local function free_slots(comes)
   read_once.pools, read_once.last = read_once.pools or known[8] or '', known[9] or ''
   taken = taken - stranded
   if here.fleet ~= '*' and taken >= here.slots then return 0 end
+  taken = taken + redis.call('ZCARD', K.hints())
+  if comes and here.fleet ~= '*' and taken >= here.slots then return 0 end
   if comes then prune_workers() end
   -- Somebody is gone.
   if not here.row then return free_slots() end
-  taken = taken + redis.call('ZCARD', K.hints())
   return math.min(here.fleet == '*' and free_of_classes() or capacity - taken, cap - taken)
 end
 

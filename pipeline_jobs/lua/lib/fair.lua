@@ -233,7 +233,7 @@ local UNREAD_MS = 60000
 
 -- From `started`, a time of the clock of the last reading or of the present one, until now.
 local function since(started)
-  read_once.seen = read_once.seen or tonumber(row_of_pool()[10] or NOW)
+  read_once.seen = read_once.seen or tonumber(here.row and here.row[10] or redis.call('GET', K.seen()) or NOW)
   local seen = read_once.seen
   -- Where it was set back, what the run had before is not counted.
   if NOW - seen < UNREAD_MS then return NOW - started end
@@ -261,6 +261,8 @@ local function slot_freed(id, job, to, ...)
     return 0
   end
   read_once.freed_slot = true
+  -- The admission that follows needs it, too.
+  row_of_pool()
   local used, pipe = worth_ms(), pipe_of(job.pipeline)
   local correction, outside = used - tonumber(job.charged or '0')
   -- For time to come at most this much was charged. If it seems to be more, the server's clock was set back, and others would have to

@@ -38,8 +38,8 @@ local function announced(worker)
   return here.announced[worker]
 end
 
--- What is known of the pool, one text or number each: read once for who puts a tenant into the ring, for whom the time of a run is counted, and
--- for the admission. Whoever changes one of the first two, the cap or the fleet forgets it (`here.row`). `present` is the virtual time of the last
+-- What is known of the pool, one text or number each: read once for who puts a tenant into the ring or frees a slot, and for the
+-- admission behind that. Whoever changes one of the first two, the cap or the fleet forgets it (`here.row`). `present` is the virtual time of the last
 -- dispatch, `peak` the highest of all dispatches: a run that took less than it was charged with moves its tenant's clock back, so the next
 -- dispatches may be at a lower time than the last one.
 local function row_of_pool()
