@@ -107,6 +107,9 @@ def test_no_duty_and_no_other_job_stands_still_for_it(jobs: Cell, send: Send, ma
     store = jobs.store
     for field, job in damaged(jobs, make):
         beside = make(jobs)
+        # While it has its slot, and when it has none.
+        store.recount()
+        store.reconcile()
         jobs.let_leases_end()
         store.client.zadd(store.keys("deadlines"), {job.job_id: 1}, xx=True)
         while store.rescue():
