@@ -26,15 +26,26 @@ def cancel(cell: Cell, job_id: str) -> None:
 
 
 def test_a_cancel_of_a_job_that_waits_in_its_lane(jobs: Cell) -> None:
-    first, second, _ = (jobs.submit(tenant_id="acme") for _ in range(3))
-    cancel(jobs, first.job_id)
+    *before, second, _ = (jobs.submit(tenant_id="acme") for _ in range(18))
+    for job in before:
+        cancel(jobs, job.job_id)
     of = commands_of(jobs.store.client, lambda: cancel(jobs, second.job_id))
     assert (of.pop("fcall", 0), of.pop("evalsha", 0)) in ((1, 0), (0, 1))
     # Its record is read once and not sent, no answer is kept, the row of the audit log is four commands and a look at its length, and
     # nobody asks for a slot that is not free.
     assert (of["hgetall"], of["get"], of["set"], of["mget"], of["mset"], of["xlen"], of["zcard"]) == (1, 0, 0, 1, 1, 1, 0), of
-    assert of["hmget"] == 2, of
-    assert of.total() <= 30, of
+    assert (of["hmget"], of["expire"]) == (2, 0), of
+    assert of.total() <= 29, of
+
+
+def test_the_feed_of_a_tenant_is_there_for_a_week_after_its_last_end(jobs: Cell) -> None:
+    waiting = [jobs.submit(tenant_id="acme") for _ in range(32)]
+    for ended, job in enumerate(waiting, 1):
+        jobs.store.client.persist(jobs.store.keys("feed", "acme"))
+        cancel(jobs, job.job_id)
+        # Of a day's later ends the last one that renews it is less than a day before.
+        days = jobs.store.client.ttl(jobs.store.keys("feed", "acme")) / 86_400
+        assert 7.9 < days <= 8 if ended <= 16 or ended == 32 else days < 0, ended
 
 
 def test_a_cancel_that_asks_for_the_record_reads_it_once_more(jobs: Cell) -> None:

@@ -16,6 +16,8 @@ from tests.integration.conftest import Cell
 FAR = 2_900_000_000_000
 #: Without it there is no job.
 STATUS = "status"
+#: By these its lane is found: one that nobody finds is not moved.
+HOME = ("tenant_id", "workspace_id", "pipeline")
 
 
 def in_lane(cell: Cell) -> Job:
@@ -89,6 +91,7 @@ def test_every_route_has_an_answer_and_delete_removes_it(jobs: Cell, send: Send,
         for method, more, body in QUESTIONS:
             answer = send(method, path + more, body)
             assert is_told(answer), (field, method, more, answer)
+        assert field not in HOME or "priority" not in jobs.store.record("job", job.job_id), field
         if field == "tenant_id":
             assert {send(method, path, tenant="acme") for method in ("GET", "DELETE")} == {(404, "unknown_job")}
         assert is_told(send("POST", f"{path}/cancel")), field
@@ -104,6 +107,9 @@ def test_no_duty_and_no_other_job_stands_still_for_it(jobs: Cell, send: Send, ma
     store = jobs.store
     for field, job in damaged(jobs, make):
         beside = make(jobs)
+        # While it has its slot, and when it has none.
+        store.recount()
+        store.reconcile()
         jobs.let_leases_end()
         store.client.zadd(store.keys("deadlines"), {job.job_id: 1}, xx=True)
         while store.rescue():

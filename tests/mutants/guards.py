@@ -114,6 +114,7 @@ EVENTS = "tests/integration/test_events.py"
 MIXES, LISTING = "tests/integration/test_mixes.py", "tests/integration/test_listing.py"
 EVENTS_MODEL = "tests/integration/test_events_model.py"
 FEED_OF_BATCHES = "tests/integration/test_feed_of_batches.py"
+DAMAGED_RECORDS = "tests/integration/test_damaged_records.py"
 HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
 OF_RUN = "tests/unit/test_run.py"
@@ -4101,6 +4102,11 @@ GUARDS = (
         "elif (one := one + at_once[tenant]) <= most - sum(costs[name] for name, own in shown.items() if own):",
         METRICS,
     ),
+    _lua(
+        "cell/recount", "a record without its pipeline has no slot of one", "if tenant and pipeline then", "if tenant then", DAMAGED_RECORDS
+    ),
+    _lua("jobs/change", "a job whose lane nobody knows is not moved", "if job.homeless then", "if false then", DAMAGED_RECORDS),
+    _lua("lib/ending", "the expiry of a feed is renewed later, too", " or ended_today % 16 == 0)", ")", CANCELS),
     _lua("cell/rank_tenants", "a rank is kept", "'NX', redis.call", "redis.call", METRICS),
     _lua("cell/rank_tenants", "works when the memory is full", "#!lua flags=allow-oom", "#!lua", METRICS),
     _lua("lib/base", "names stay below the series", " or named_workspaces() >= NAMED_OF_ALL then", " then", METRICS),
