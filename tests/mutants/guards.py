@@ -3275,6 +3275,13 @@ GUARDS = (
         "        if False:\n",
         HOSTILE_CLIENTS,
     ),
+    _py(
+        "web/ui/arguments",
+        "a form of very many fields",
+        '.count(b"&") >= MAX_FIELDS:',
+        '.count(b"&") >= 1e15:',
+        "tests/integration/web/test_ui_hostile.py",
+    ),
     _py("web/api/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
     # -- stages that may fail
     _py("jobs/stage_runs", "a mistake of the request", "isinstance(what, _OF_THE_CLIENT) or ", "", DEGRADES),
