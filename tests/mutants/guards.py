@@ -3282,6 +3282,7 @@ GUARDS = (
         '.count(b"&") >= 1e15:',
         "tests/integration/web/test_ui_hostile.py",
     ),
+    _py("web/api/jobs", "what a list looks at is charged", "    cost(page.looked_at * LOOKED_SECONDS)\n", "", COSTS),
     _py("web/api/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
     # -- stages that may fail
     _py("jobs/stage_runs", "a mistake of the request", "isinstance(what, _OF_THE_CLIENT) or ", "", DEGRADES),
