@@ -3806,7 +3806,7 @@ GUARDS = (
     _py(
         "web/api/batches",
         "what a cancel by filter costs",
-        "    cost(done.matched * CANCELLED_SECONDS)\n    return reply(_done(done))",
+        "    cost(done.matched * CANCELLED_SECONDS + done.looked_at * LOOKED_SECONDS)\n    return reply(_done(done))",
         "    return reply(_done(done))",
         COSTS,
     ),
