@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline_jobs.exceptions import RateLimited
 from pipeline_jobs.job import dumps
@@ -35,6 +35,8 @@ class Cancelled:
     stopping: int
     #: Where to go on; None: all jobs were looked at.
     next_cursor: str | None
+    #: Jobs that were looked at, live or not.
+    looked_at: int = field(default=0, compare=False)
 
 
 def cancel_matching(
@@ -62,10 +64,10 @@ def cancel_matching(
         if reply.wait and not looked:
             raise at_work()
         if reply.wait:
-            return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(chosen.highest[1:])))
+            return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(chosen.highest[1:])), looked)
         for job_id in reply.heard_of:
             say(Moved(job_id, "cancelled"))
         cancelled, stopping, looked = cancelled + reply.cancelled, stopping + reply.stopping, looked + reply.looked_at
         if not reply.next or looked >= most:
-            return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(reply.next)) if reply.next else None)
+            return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(reply.next)) if reply.next else None, looked)
         chosen, took = replace(chosen, highest=f"({reply.next}"), reply.whose or None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -33,6 +33,8 @@ class Page(Generic[Item]):
 
     items: tuple[Item, ...]
     next_cursor: str | None
+    #: Records that were looked at for it, as far as its script tells.
+    looked_at: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, reply: Any, make: Callable[[Mapping[str, str]], Item], *, kind: str) -> Page[Item]:
@@ -41,7 +43,7 @@ class Page(Generic[Item]):
         :param kind: what they are (`job`), for the log.
         """
         items = tuple(readable(map(mapping, reply.records), make, kind=kind))
-        return cls(items, write_cursor(int(reply.next)) if reply.next else None)
+        return cls(items, write_cursor(int(reply.next)) if reply.next else None, getattr(reply, "looked_at", 0))
 
 
 def highest_order(cursor: str | None) -> str:

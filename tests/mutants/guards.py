@@ -3353,6 +3353,14 @@ GUARDS = (
         "        if False:\n",
         HOSTILE_CLIENTS,
     ),
+    _py(
+        "web/ui/arguments",
+        "a form of very many fields",
+        '.count(b"&") >= MAX_FIELDS:',
+        '.count(b"&") >= 1e15:',
+        "tests/integration/web/test_ui_hostile.py",
+    ),
+    _py("web/api/jobs", "what a list looks at is charged", "    cost(page.looked_at * LOOKED_SECONDS)\n", "", COSTS),
     _py("web/api/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
     # -- stages that may fail
     _py("jobs/stage_runs", "a mistake of the request", "isinstance(what, _OF_THE_CLIENT) or ", "", DEGRADES),
@@ -3882,7 +3890,7 @@ GUARDS = (
     _py(
         "web/api/batches",
         "what a cancel by filter costs",
-        "    cost(done.matched * CANCELLED_SECONDS)\n    return reply(_done(done))",
+        "    cost(done.matched * CANCELLED_SECONDS + done.looked_at * LOOKED_SECONDS)\n    return reply(_done(done))",
         "    return reply(_done(done))",
         COSTS,
     ),

@@ -13,7 +13,7 @@ from pipeline_jobs.jobs.batches import Batch, BatchQuery, Made, NewBatch
 from pipeline_jobs.jobs.bulk import Cancelled
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.cancels import note_cancel
-from pipeline_jobs.web.api.counts import count_live
+from pipeline_jobs.web.api.counts import LOOKED_SECONDS, count_live
 from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.rate_headers import rate_headers
@@ -45,7 +45,9 @@ def _body(batch: Batch) -> dict[str, Any]:
 
 
 def _done(done: Cancelled, *, dry_run: bool = False) -> dict[str, Any]:
-    return {"dry_run": dry_run, **asdict(done), "next_cursor": seal(done.next_cursor)}
+    told = asdict(done)
+    del told["looked_at"]
+    return {"dry_run": dry_run, **told, "next_cursor": seal(done.next_cursor)}
 
 
 def make_batch(body: BatchRequest, key: str | None, route: str) -> Made:
@@ -135,5 +137,5 @@ def cancel_jobs(body: BulkCancelRequest) -> Response:
     if body.dry_run:
         return reply(_done(count_live(query), dry_run=True))
     done = web().cell.batches.cancel_matching(query, dry_run=False, operator=who.sees_all, actor=who.actor)
-    cost(done.matched * CANCELLED_SECONDS)
+    cost(done.matched * CANCELLED_SECONDS + done.looked_at * LOOKED_SECONDS)
     return reply(_done(done))

@@ -10,7 +10,7 @@ from pipeline_jobs.jobs.bulk_ended import BulkAction, BulkDone, each_ended
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.api.batches import CANCELLED_SECONDS, MADE_SECONDS
-from pipeline_jobs.web.api.counts import count_ended, count_live
+from pipeline_jobs.web.api.counts import LOOKED_SECONDS, count_ended, count_live
 from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import reply
@@ -58,4 +58,5 @@ def _done(action: Action, query: JobQuery) -> BulkDone:
     if action != "cancel":
         return each_ended(cell.client, BulkAction(action), query, dry_run=False, sender=who.sender("retry"), actor=who.actor)
     cancelled = cell.batches.cancel_matching(query, dry_run=False, operator=who.sees_all, actor=who.actor)
+    cost(cancelled.looked_at * LOOKED_SECONDS)
     return BulkDone(cancelled.matched, cancelled.matched, (), cancelled.next_cursor)

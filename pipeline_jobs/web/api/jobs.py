@@ -10,6 +10,8 @@ from pipeline_jobs.jobs.listing import BUDGET
 from pipeline_jobs.states import LIVE
 from pipeline_jobs.web.access.caller import OwnHandle, caller
 from pipeline_jobs.web.access.flags import require_history
+from pipeline_jobs.web.api.counts import LOOKED_SECONDS
+from pipeline_jobs.web.http.costing import cost
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply, row_body
 from pipeline_jobs.web.http.routes import Routes
@@ -145,4 +147,5 @@ def delete(path: JobPath) -> Response:
 def list_(query: ListRequest) -> Response:
     asked = caller().query(query.to_query())
     page = require_history().page(asked) if "history" in query.include else web().cell.client.list(asked)
+    cost(page.looked_at * LOOKED_SECONDS)
     return page_reply("jobs", page.items, job_body if "result" in query.include else row_body, next_cursor=page.next_cursor)

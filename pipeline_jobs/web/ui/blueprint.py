@@ -20,7 +20,7 @@ from pipeline_jobs.web.access.policy import Policy
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui import words
-from pipeline_jobs.web.ui.arguments import refuse_unknown
+from pipeline_jobs.web.ui.arguments import refuse_many, refuse_unknown
 from pipeline_jobs.web.ui.compressed import compress
 
 _HERE = Path(__file__).parent
@@ -45,6 +45,7 @@ blueprint.before_request(require_ui)
 blueprint.before_request(require_queue)
 blueprint.before_request(lambda: refuse_other_form(web().settings))
 blueprint.before_request(refuse_unknown)
+blueprint.before_request(refuse_many)
 for _filter in words.FILTERS:
     blueprint.add_app_template_filter(_filter)
 

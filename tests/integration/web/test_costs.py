@@ -117,3 +117,32 @@ def test_a_batch_is_charged_its_jobs_and_bytes_at_a_quarter_of_the_stores_time_o
     body = json.dumps(JOBS)
     client.post("/pipeline/batches", data=body, content_type="application/json", environ_overrides={"gunicorn.socket": sock})
     assert sock.cost == pytest.approx((20 * MADE_SECONDS + len(body) * BYTE_SECONDS) * SHARE / STORE_SHARE * 3)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/pipeline/jobs?q=nowhere&limit=1", None),
+        ("GET", "/pipeline/jobs?workspace_id=none&error_code=none", None),
+        ("POST", "/pipeline/jobs/cancel", {"q": "nowhere"}),
+        ("POST", "/pipeline/jobs/bulk", {"action": "cancel", "filter": {"q": "nowhere"}}),
+    ],
+)
+def test_what_is_looked_at_is_charged_also_where_nothing_is_found(
+    client: FlaskClient, sock: PacedSocket, method: str, path: str, body: Any
+) -> None:
+    """Each such page is a millisecond or more of the store's, and next to nothing of the API's: as many as one likes were for nothing."""
+    client.post("/pipeline/batches", json=JOBS)
+    if "error_code" in path:
+        client.post("/pipeline/jobs/cancel", json={"status": ["queued"]})
+    before = sock.cost
+    answer = client.open(path, method=method, json=body, environ_overrides={"gunicorn.socket": sock})
+    assert answer.status_code == 200
+    assert sock.cost - before >= 20 * counts.LOOKED_SECONDS
+
+
+def test_a_text_that_is_looked_for_costs_by_what_is_searched(client: FlaskClient, sock: PacedSocket) -> None:
+    client.post("/pipeline/jobs", json={"pipeline": "sleep", "metadata": {"note": "n" * 16_000}})
+    before = sock.cost
+    client.get("/pipeline/jobs?q=nowhere", environ_overrides={"gunicorn.socket": sock})
+    assert sock.cost - before >= 8 * counts.LOOKED_SECONDS

@@ -157,3 +157,15 @@ def test_a_slash_at_the_end_leads_nowhere_else(client: FlaskClient, world: World
         where = answer.headers.get("Location", UI)
         assert re.match(rf"{UI}(?:/[\w%.~/-]*)?(?:\?|\Z)", where), where
         assert "Set-Cookie" not in answer.headers or "a=b" not in answer.headers["Set-Cookie"]
+
+
+@each(("fields", "status"), [(1000, 401), (1001, 413)])
+def test_a_form_of_very_many_fields_is_refused_before_it_is_read(client: FlaskClient, world: World, fields: int, status: int) -> None:
+    """Nobody need have a key for the form to sign in with."""
+    world.keys.create("acme", Role.READ, actor="test")
+    browser = Browser(client)
+    sent = "&".join(["key=x"] + ["a=b"] * (fields - 1))
+    answer = client.post(
+        f"{UI}/sign-in", data=sent, content_type="application/x-www-form-urlencoded", headers=browser.headers, environ_overrides=AWAY
+    )
+    assert answer.status_code == status
