@@ -103,8 +103,8 @@ class Sender:
         #: By lease: what is being sent here.
         self._flights: dict[str, Flight] = {}
         self._thread = threading.Thread(target=self._loop, name="webhook-sender", daemon=True)
-        self._pid = os.getpid()
         self._thread.start()
+        self._pid = os.getpid()
 
     def _loop(self) -> None:
         pause = POLL
@@ -134,7 +134,12 @@ class Sender:
             failpoints.reach("webhook.after_take")
             thread = threading.Thread(target=self._deliver, args=(taken,), name="webhook-delivery", daemon=True)
             self._flights[taken.lease] = Flight(thread, taken.slow, time.monotonic())
-            thread.start()
+            try:
+                thread.start()
+            except BaseException:
+                # No thread can be started now: whoever sends it when its lease ends, nobody may renew that.
+                del self._flights[taken.lease]
+                raise
 
     def _deliver(self, taken: Taken) -> None:
         try:
