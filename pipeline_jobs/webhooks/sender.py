@@ -225,8 +225,9 @@ class Sender:
         for left in reversed(range(SETTLE_TRIES)):
             try:
                 status = self._ledger.settle(
-                    taken.lease, found.outcome, attempt, error=answer.error, delay=found.delay, slow=answer.seconds >= SLOW_SECONDS
-                )
+                    taken.lease, found.outcome, attempt, error=answer.error, delay=found.delay, slow=answer.seconds >= SLOW_SECONDS,
+                    url=taken.url,
+                )  # fmt: skip
                 break
             except StoreUnavailable:
                 # A receiver that has taken it should not be sent it again because the store was away for a moment.
