@@ -237,12 +237,13 @@ class Hub:
 
     def _join(self, topic: Topic, after: Place, is_gone: Callable[[], bool], wanted: Callable[[Told], bool] = lambda _: True) -> Follower:
         with self._lock:
+            # First, as it may be that none can be started now: it waits for this lock. One that was not started is not alive.
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="event-hub", daemon=True)
+                self._thread.start()
             topic = self._topics.setdefault(topic.key, topic)
             follower = Follower(self, topic, after, is_gone, wanted)
             topic.followers.add(follower)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="event-hub", daemon=True)
-                self._thread.start()
             return follower
 
     # -- the thread

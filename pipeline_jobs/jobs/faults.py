@@ -1,13 +1,14 @@
 """After a failed run: was the job or this machine at fault?
 
 An error decides nothing. Of damaged media FFmpeg says PermissionError and MemoryError, and on a full disk sound media look damaged. So the
-machine is asked, at that moment and before the run's files go: can it write to its disk and open files?
+machine is asked, at that moment and before the run's files go: can it write to its disk, open files and start threads?
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -32,6 +33,8 @@ from pipeline_jobs.files.artifacts import ArtifactStore
 
 #: What the probe writes, in bytes, and how many files it opens.
 PROBE_BYTES, PROBE_FILES = 1 << 20, 16
+#: A run that has started so many threads and processes may have used up itself what there are.
+MOST_STARTED = 256
 #: Between two looks at how large a working folder is, in seconds; longer where a look takes long.
 LOOK_SECONDS = 2.0
 #: A look takes this part of the time at most.
@@ -115,7 +118,8 @@ class Judge:
 
 
 def fault_of(folder: Path, reserve: Callable[[Path], int], may_open: Callable[[], bool] = lambda: True) -> str | None:
-    """Why this machine cannot run jobs that work in `folder`, or None. It is tried: a file is written to the disk, files are opened.
+    """Why this machine cannot run jobs that work in `folder`, or None. It is tried: a file is written to
+    the disk, files are opened, a thread is started.
 
     :param reserve: bytes that must stay free on the disk of a folder.
     :param may_open: False: this process itself has opened so many files that nothing is asked of them.
@@ -129,7 +133,41 @@ def fault_of(folder: Path, reserve: Callable[[Path], int], may_open: Callable[[]
         _write(folder / ".probe")
     except OSError as error:
         return f"the working folder cannot be written: {error.strerror or error}"
-    return _cannot_open(folder / ".probe")
+    return _cannot_open(folder / ".probe") or _cannot_start()
+
+
+def _cannot_start() -> str | None:
+    """A machine, or a container, has so many threads and processes. None, too, where this process has taken many of them itself."""
+    probe = threading.Thread(target=bool, name="probe", daemon=True)
+    try:
+        probe.start()
+    except RuntimeError as error:
+        return None if _started() > MOST_STARTED else f"no thread can be started: {error}"
+    probe.join()
+    return None
+
+
+def _started() -> int:
+    """How many threads and processes this process and its descendants are, on Linux; elsewhere 0."""
+    children: dict[int, list[int]] = {}
+    for pid in _numbers("/proc"):
+        try:
+            # Behind its name, which may hold anything: its state and its parent.
+            parent = int(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        children.setdefault(parent, []).append(pid)
+    ours = [os.getpid()]
+    for pid in ours:
+        ours += children.get(pid, ())
+    return sum(len(_numbers(f"/proc/{pid}/task")) for pid in ours)
+
+
+def _numbers(folder: str) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(folder) if name.isdigit()]
+    except OSError:
+        return []
 
 
 def size(folder: Path) -> int:

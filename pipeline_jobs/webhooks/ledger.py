@@ -115,11 +115,11 @@ class Ledger:
         # An id may be used again: another job of this id has another order.
         return {**record, **kept} if record.get("order") == kept["order"] else {}
 
-    def settle(self, lease: str, outcome: str, attempt: Mapping[str, Any], *, error: str, delay: float, slow: bool) -> str:
-        """Say what came of a try. :return: the status afterwards, or `lost`: another sender has it."""
+    def settle(self, lease: str, outcome: str, attempt: Mapping[str, Any], *, error: str, delay: float, slow: bool, url: str = "") -> str:
+        """Say what came of a try. :param url: where it was sent. :return: the status afterwards, or `lost`: another sender has it."""
         reply = self._store.run(
             "webhooks_settle", lease=lease, outcome=outcome, attempt=dumps(dict(attempt)), error=error, delay=delay, slow=slow,
-            ttl_ms=self._ttl_ms,
+            ttl_ms=self._ttl_ms, url=url,
         )  # fmt: skip
         return str(reply)
 

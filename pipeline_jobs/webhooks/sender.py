@@ -103,8 +103,8 @@ class Sender:
         #: By lease: what is being sent here.
         self._flights: dict[str, Flight] = {}
         self._thread = threading.Thread(target=self._loop, name="webhook-sender", daemon=True)
-        self._pid = os.getpid()
         self._thread.start()
+        self._pid = os.getpid()
 
     def _loop(self) -> None:
         pause = POLL
@@ -134,7 +134,12 @@ class Sender:
             failpoints.reach("webhook.after_take")
             thread = threading.Thread(target=self._deliver, args=(taken,), name="webhook-delivery", daemon=True)
             self._flights[taken.lease] = Flight(thread, taken.slow, time.monotonic())
-            thread.start()
+            try:
+                thread.start()
+            except BaseException:
+                # No thread can be started now: whoever sends it when its lease ends, nobody may renew that.
+                del self._flights[taken.lease]
+                raise
 
     def _deliver(self, taken: Taken) -> None:
         try:
@@ -220,8 +225,9 @@ class Sender:
         for left in reversed(range(SETTLE_TRIES)):
             try:
                 status = self._ledger.settle(
-                    taken.lease, found.outcome, attempt, error=answer.error, delay=found.delay, slow=answer.seconds >= SLOW_SECONDS
-                )
+                    taken.lease, found.outcome, attempt, error=answer.error, delay=found.delay, slow=answer.seconds >= SLOW_SECONDS,
+                    url=taken.url,
+                )  # fmt: skip
                 break
             except StoreUnavailable:
                 # A receiver that has taken it should not be sent it again because the store was away for a moment.

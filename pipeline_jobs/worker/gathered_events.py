@@ -47,12 +47,19 @@ class GatheredEvents:
         with self._gathering:
             first = not self._events
             self._events.append((event, {"uuid": job_id, "timestamp": time.time(), **fields}))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="task-events", daemon=True)
-                self._thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                self._start()
         # To set it wakes whoever waits. The thread takes all events after it has cleared it.
         if first:
             self._due.set()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._loop, name="task-events", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            # None can be started now. The next event tries again: what watchers are told stops no job.
+            logger.warning("events cannot be sent now", seldom=True, error=str(error))
 
     def flush(self) -> None:
         with self._sending:

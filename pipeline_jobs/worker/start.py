@@ -87,6 +87,8 @@ def _load_for_children(cell: Cell) -> None:
     """What each child needs for its first job, which waits for it: the scripts of a run, and what billiard loads as it sees to it that no
     child outlives its worker."""
     cell.store.prepare("claim", "progress", "keep_outputs", "finish")
+    # Nor can a child read these when a run has opened as many files as there may be.
+    cell.store.prepare("append_log", "requeue")
     if "cffi" in sys.modules:
         importlib.import_module("cffi.cparser")
 

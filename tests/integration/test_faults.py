@@ -384,6 +384,7 @@ def test_a_process_that_earlier_runs_left_without_files_fails_no_job(bench: Benc
 
 
 def test_a_run_that_opens_too_many_files_itself_has_failed(bench: Bench) -> None:
+    start._load_for_children(bench.cell.cell)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # More than half of them are its own, however many tests before left open.
     resource.setrlimit(resource.RLIMIT_NOFILE, (2 * len(os.listdir("/proc/self/fd")) + 200, hard))
@@ -399,6 +400,55 @@ def test_a_run_that_opens_too_many_files_itself_has_failed(bench: Bench) -> None
         for file in kept:
             file.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (job.status, (job.error_detail or {})["code"]) == (JobStatus.FAILED, "internal_error")
+
+
+# -- threads and processes
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From `full` on no thread can be started in a run; called, they can again."""
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def turn(*, off: bool = False) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start if off else refuse)
+
+    return turn
+
+
+def test_a_machine_that_can_start_no_thread_is_at_fault(bench: Bench, no_threads: Callable[..., None]) -> None:
+    def stage(context: JobContext) -> None:
+        no_threads()
+        context.popen(["true"])
+
+    job, outcome = bench.run(stage)
+    no_threads(off=True)
+    waits_uncounted(bench, job, outcome)
+    assert outcome.error == "no thread can be started: can't start new thread"
+
+
+def test_a_run_that_starts_too_many_threads_itself_has_failed(bench: Bench, no_threads: Callable[..., None]) -> None:
+    ends = threading.Event()
+    many = [threading.Thread(target=ends.wait) for _ in range(faults.MOST_STARTED)]
+
+    def stage(context: JobContext) -> None:
+        for thread in many:
+            thread.start()
+        no_threads()
+        threading.Thread(target=ends.wait).start()
+
+    try:
+        job, _ = bench.run(stage)
+    finally:
+        no_threads(off=True)
+        ends.set()
+        for thread in many:
+            thread.join()
     assert (job.status, (job.error_detail or {})["code"]) == (JobStatus.FAILED, "internal_error")
 
 

@@ -36,7 +36,7 @@ from pipeline_jobs.webhooks.payload import body
 from tests.commands import commands, scripts
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
-from tests.receiver import Answer, Receiver
+from tests.receiver import Answer, Hit, Receiver
 from tests.waiting import until
 
 KEY = "the key of the installation"
@@ -292,6 +292,24 @@ def test_a_body_without_end_does_not_matter(hooks: Hooks) -> None:
         job = hooks.end(webhook={"url": receiver.url()})
         hooks.sender.run_once()
         until(lambda: hooks.of(job) == [("job.completed", "delivered")], "the webhook")
+
+
+def test_one_that_is_gone_after_its_endpoint_has_another_url_disables_nothing_and_its_message_goes_there(hooks: Hooks) -> None:
+    with Receiver() as successor:
+
+        def moved(hit: Hit) -> int:
+            hooks.endpoints.update(endpoint.endpoint_id, url=successor.url())
+            return 410
+
+        with Receiver(moved) as receiver:
+            endpoint, _ = hooks.endpoints.create("acme", receiver.url())
+            job = hooks.end()
+            hooks.sender.run_once()
+            until(lambda: hooks.of(job) == [("job.completed", "delivered")], "the message at its new address")
+    assert hooks.endpoints.get(endpoint.endpoint_id).enabled
+    assert [len(one.hits) for one in (receiver, successor)] == [1, 1]
+    (row,) = hooks.ledger.of_subject(job.job_id)
+    assert [attempt["error"] for attempt in row.attempts] == ["http_410", None]
 
 
 def test_a_receiver_that_is_gone_disables_its_endpoint_and_what_waits_for_it_is_dead(hooks: Hooks) -> None:

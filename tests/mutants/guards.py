@@ -79,6 +79,7 @@ FOREIGN = "tests/integration/web/test_foreign_ids.py"
 KEPT_FILES = "tests/integration/web/test_kept_files.py"
 RESULTS = "tests/integration/test_results.py"
 LARGE = "tests/integration/web/test_large_results.py"
+NO_THREADS = "tests/integration/test_no_threads.py"
 FAULTS, REFUSALS = "tests/integration/test_faults.py", "tests/integration/test_refusals.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
@@ -2238,6 +2239,7 @@ GUARDS = (
         "if redis.call('ZREM', K.webhook_leases(), lease) == 2 then",
         WEBHOOKS,
     ),
+    _lua("webhooks_settle", "whoever moved is not gone", "and endpoint ~= url then outcome = 'retry' end", "and false then end", WEBHOOKS),
     *(
         _lua(f"webhooks_{name}", "works when the memory is full", "#!lua flags=allow-oom", "#!lua", WEBHOOKS)
         for name in ("claim", "settle", "purge", "erase")
@@ -2948,6 +2950,12 @@ GUARDS = (
     _py("files/paced", "a turn ends", "                self._is_busy = False\n", "                pass\n", PACED),
     _py("files/paced", "one step at a time", "                self._is_busy = True\n", "                pass\n", PACED),
     _py("files/paced", "a small file takes no turn", "sum(map(len, pieces)) > SMALL_BYTES", "True", PACED, LARGE_UPLOADS),
+    _py("events/hub", "a hub without a thread starts one", " or not self._thread.is_alive()", "", NO_THREADS),
+    _py("worker/gathered_events", "events without a thread start one", " or not self._thread.is_alive()", "", NO_THREADS),
+    _py("worker/gathered_events", "events stop no run", "except RuntimeError as error:", "except OSError as error:", NO_THREADS),
+    _py("webhooks/sender", "what has no thread is not renewed", "del self._flights[taken.lease]", "pass", NO_THREADS),
+    _py("jobs/faults", "a machine without threads is at fault", " or _cannot_start()", "", FAULTS),
+    _py("jobs/faults", "a run that starts too much is at fault", "None if _started() > MOST_STARTED else ", "", FAULTS),
     _py("files/upload", "what may count is not deleted", "sent, self._waiting = self._waiting, []", "sent = self._waiting", UPLOADS),
     _py("files/upload", "what was counted is not deleted", "if name not in counted]", "]", UPLOADS),
     _py(

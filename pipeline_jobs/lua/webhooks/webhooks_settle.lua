@@ -1,12 +1,14 @@
 #!lua flags=allow-oom
 -- Record the outcome of an attempt; only the holder of the lease may. outcome: delivered | retry | dead | gone. attempt: JSON. slow: the
--- host was slow. ttl_ms: of the ledger.
---@args lease outcome attempt error? delay:ms slow:flag ttl_ms:int
+-- host was slow. ttl_ms: of the ledger. url: where it was sent.
+--@args lease outcome attempt error? delay:ms slow:flag ttl_ms:int url?
 -- Returns the status afterwards | 'lost': the lease is no longer held, and nothing was written. Sent again: the same status. 'gone'
--- (410): the receiver wants no more messages, so its endpoint is disabled.
+-- (410): the receiver wants no more messages, so its endpoint is disabled, unless it has another URL by now: then it is sent there.
 local id, fence, tenant, host = string.match(lease, '^(%S+) (%S+) (%S+) (%S+)')
 local row = load_delivery(id)
 if not row then return 'lost' end
+local endpoint = row.endpoint_id ~= '' and redis.call('HGET', K.endpoint(row.endpoint_id), 'url')
+if outcome == 'gone' and endpoint and url ~= '' and endpoint ~= url then outcome = 'retry' end
 if redis.call('ZREM', K.webhook_leases(), lease) == 0 then
   return redis.call('HGET', K.delivery(id), 'settled') == fence and row.status or 'lost'
 end
@@ -24,7 +26,7 @@ if outcome == 'retry' then
 end
 end_delivery(id, row, outcome == 'delivered' and 'delivered' or 'dead', error, ttl_ms)
 count('webhook_deliveries', outcome)
-if outcome == 'gone' and row.endpoint_id ~= '' and redis.call('EXISTS', K.endpoint(row.endpoint_id)) == 1 then
+if outcome == 'gone' and endpoint then
   redis.call('HSET', K.endpoint(row.endpoint_id), 'enabled', '', 'disabled_reason', 'gone')
 end
 return row.status
