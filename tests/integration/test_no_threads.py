@@ -74,7 +74,7 @@ def test_a_message_that_had_no_thread_is_sent_when_its_lease_has_ended(
     # Nobody renews its lease: it ends.
     jobs.store.client.zadd(jobs.store.keys("webhook_leases"), {lease: 1})
     until(lambda: webhooks.ledger.get(delivery_id).status == "delivered", "the message to be sent")
-    webhooks.sender.stop(10)
+    webhooks.sender.stop(60)
     assert sent == ["https://hooks.example/x"]
 
 

@@ -852,8 +852,8 @@ GUARDS = (
     _lua(
         "lib/submit_limits",
         "room is made last",
-        "  if webhooks_full(tenant, n, 0) then",
-        "  if max_storage_of(tenant) then keeps_more(tenant, max_storage_of(tenant) - 1) end\n  if webhooks_full(tenant, n, 0) then",
+        "  if webhooks_full(tenant, n, 0, all) then",
+        "  if max_storage_of(tenant) then keeps_more(tenant, max_storage_of(tenant) - 1) end\n  if webhooks_full(tenant, n, 0, all) then",
         KEPT,
     ),
     _lua("lib/folders", "only at the quota", "while kept_bytes(tenant) > most do", "while kept_bytes(tenant) > 0 do", KEPT),
@@ -2116,6 +2116,7 @@ GUARDS = (
     _lua("lib/outbox", "a tenant with too many waiting", "if pending >= MOST_PENDING then", "if pending >= 1e15 then", WEBHOOKS),
     _lua("lib/outbox", "what queued jobs will send", "receivers > MOST_PENDING\n", "receivers > 1e15\n", WEBHOOKS),
     _lua("webhooks_test", "a test is one more that waits", "if webhooks_full(tenant, 0, 0) then", "if false then", WEBHOOKS),
+    _lua("lib/outbox", "where queued jobs are many", "local MOST_ENDPOINTS = 50", "local MOST_ENDPOINTS = 49", WEBHOOKS),
     _lua("webhooks_create", "an endpoint more", "if webhooks_full(tenant, 0, 1) then", "if false then", WEBHOOKS),
     _lua("lib/outbox", "slow hosts of a tenant have a maximum", "0, -SLOW_HOSTS_MOST - 1)", "0, -1000000)", WEBHOOKS),
     _lua("webhooks_erase", "an erased tenant's slow hosts go with it", "do forget_slow(tenant, host) end", "do end", WEBHOOKS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import select
 import socket
 import struct
 import time
@@ -30,7 +31,7 @@ PING, PONG = b"\x89\x80\0\0\0\0", b"\x8a\x00"
 def accepted() -> Iterator[tuple[Server, socket.socket]]:
     """A connection, and its client."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname(), timeout=30)
+        client = socket.create_connection(listener.getsockname(), timeout=60)
         ours, _ = listener.accept()
     paced = PacedSocket(ours.family, ours.type, ours.proto, ours.detach())
     paced.begin()
@@ -48,14 +49,11 @@ def test_pings_without_end_are_answered_at_the_pace_of_one_that_need_be_heard() 
         client.setblocking(False)
         began, answered = time.monotonic(), 0
         while (seconds := time.monotonic() - began) < 1.5:
-            try:
+            readable, writable, _ = select.select([client], [client], [], 60)
+            if writable:
                 client.send(PING * 1000)
-            except BlockingIOError:
-                time.sleep(0.01)
-            try:
+            if readable:
                 answered += len(client.recv(65_536)) // len(PONG)
-            except BlockingIOError:
-                pass
         most = (sockets.READS_AT_ONCE + (seconds + 1) * sockets.READS_A_SECOND) * sockets.READ_BYTES / len(PING)
         assert 0 < answered <= most
         assert connection.connected
