@@ -112,7 +112,14 @@ def test_of_a_batch_that_is_gone_its_stream_is_told_beside_others(jobs: Cell, mo
     with jobs.store.client.pipeline() as pipe:
         pipe.delete(jobs.store.keys("batch", batches[0].batch.batch_id), jobs.store.keys("job", str(job_id)))
         pipe.execute()
-    ended(followers[0])
+
+    def has_ended() -> bool:
+        # News for all three, which look together.
+        jobs.client.cancel(jobs.submit(tenant_id="acme").job_id)
+        list(followers[0].next(0.05))
+        return followers[0].end is not None
+
+    until(has_ended, "its stream to end")
     assert followers[0].end is End.GONE
     for follower in followers:
         follower.close()
