@@ -129,9 +129,12 @@ def _library() -> list[str]:
 
 
 def compose(shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> str:
-    """One text: of the definitions in `shared` only those that the body refers to, directly or through others."""
-    parts = _constants_in_place(_needed(shared, body), _COMMENT.sub("", body))
-    return _filled("\n".join([shebang, f"local P, POOL, redis_call = KEYS[1], '{POOL}', redis.call", *map(_built, parts)]), template)
+    """One text: of the definitions in `shared` only those that the body refers to, directly or through others. The body's own names are
+    those of a function, since Lua allows each 200."""
+    *definitions, body = _constants_in_place(_needed(shared, body), _COMMENT.sub("", body))
+    head = f"local P, POOL, redis_call = KEYS[1], '{POOL}', redis.call"
+    text = "\n".join([shebang, head, *map(_built, definitions), "local function run()", _built(body), "end\nreturn run()"])
+    return _filled(text, template)
 
 
 def compose_function(name: str, shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> Function:

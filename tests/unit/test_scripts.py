@@ -39,9 +39,10 @@ def test_a_script_reads_its_arguments_by_their_names_only(name: str) -> None:
 
 
 def locals_of(text: str) -> int:
-    """Names that are local to the whole text: each stands at the margin. In a function's text most are within a function of their own."""
-    outer, _, inner = text.partition("local function make()\n")
-    return max(sum(len(names.split(",")) for names in _LOCALS.findall(part)) for part in (outer, inner))
+    """Names that are local to the whole text: each stands at the margin. Most of a function's text, and each script's own body, are within
+    functions of their own."""
+    parts = re.split(r"^local function (?:make|run)\(.*\)\n", text, flags=re.MULTILINE)
+    return max(sum(len(names.split(",")) for names in _LOCALS.findall(part)) for part in parts)
 
 
 _LOCALS = re.compile(r"^local (?:function )?([\w, ]+)", re.MULTILINE)
@@ -176,9 +177,12 @@ def test_a_script_holds_what_it_refers_to_and_no_more() -> None:
         "local function f(x)",
         "  return x + 1",
         "end",
+        "local function run()",
         "return f(1)",
+        "end",
+        "return run()",
     ]
-    assert scripts.compose("#!lua", [SHARED], "return C").splitlines()[2:] == ["local B, C = 2, {", "  'c'}", "return C"]
+    assert scripts.compose("#!lua", [SHARED], "return C").splitlines()[2:5] == ["local B, C = 2, {", "  'c'}", "local function run()"]
 
 
 def test_what_does_not_dispatch_carries_no_dispatch() -> None:
