@@ -65,7 +65,7 @@ chaos: $(TEST_STAMP)  ## kill and disturb everything at random, count what was l
 chaos-plain: $(TEST_STAMP)  ## the same kills on plain Celery
 	$(PY) -m benchmarks.plain_celery_chaos
 
-siege: $(TEST_STAMP)  ## fifteen attacks of one tenant beside another one's requests; writes docs/security.md (ONLY=disk SECONDS_EACH=30 ROUNDS=3)
+siege: $(TEST_STAMP)  ## eighteen attacks of one tenant beside another one's requests; writes docs/security.md (ONLY=disk SECONDS_EACH=30 ROUNDS=3)
 	$(PY) -m tests.siege $(ONLY) $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),,--write)
 
 tasks: $(TEST_STAMP)  ## the longest of an operator's tasks, typed as their pages say: started by hand, upgraded and back, more workers and APIs

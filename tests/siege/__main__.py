@@ -1,4 +1,4 @@
-"""`python -m tests.siege`: fifteen attacks, one after another, each in alternations of calm and attack; B's answers are timed in both.
+"""`python -m tests.siege`: eighteen attacks, one after another, each in alternations of calm and attack; B's answers are timed in both.
 
 The bar: beside the attack B's p99 is at most three times that of its calm neighbour, or 60 ms; nobody is answered 5xx; no process ends;
 the store's memory stays within its limit. `--write` puts the table into `docs/security.md`.

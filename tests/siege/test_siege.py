@@ -31,5 +31,5 @@ def test_what_is_not_as_it_should_be_is_said() -> None:
     assert outcome.wrong() == []
 
 
-def test_there_are_fifteen_attacks() -> None:
-    assert len(siege.NAMES) == 15
+def test_there_are_eighteen_attacks() -> None:
+    assert len(siege.NAMES) == 18
