@@ -68,6 +68,12 @@ class Fire:
             self._fire_due(schedule_id, counts)
         except CellUpgrading as error:
             logger.warning("a schedule waits for an upgrade", seldom=True, schedule_id=schedule_id, error=error.message)
+        except (TryLater, StoreUnavailable):
+            raise
+        except Exception as error:
+            # It is damaged, or of a later version: those behind it are others'.
+            said = f"{type(error).__name__}: {error}"
+            logger.error("a schedule cannot be fired, its slots wait", seldom=True, schedule_id=schedule_id, error=said)
 
     def _fire_due(self, schedule_id: str, counts: dict[str, int]) -> None:
         kept = self.scheduler.kept

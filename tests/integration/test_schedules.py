@@ -146,6 +146,23 @@ class TestASlot:
         assert clockwork.fire() == {"fired": 0, "skipped": 0, "waits": 0}
         assert differences(clockwork.store) == []
 
+    @pytest.mark.parametrize(
+        ("field", "odd"),
+        [("catch_up", "of a later version"), ("job", "{"), ("cron", "x")],
+    )
+    def test_one_that_cannot_be_read_here_holds_up_no_other(self, clockwork: Clockwork, field: str, odd: str) -> None:
+        first, other = clockwork.make(MINUTELY), clockwork.make(MINUTELY, job=NewJob(pipeline="sleep", tenant_id="other"))
+        clockwork.due(first, 2), clockwork.due(other)
+        client, key = clockwork.store.client, clockwork.store.keys("schedule", first.schedule_id)
+        right = client.hget(key, field)
+        client.hset(key, field, odd)
+        assert clockwork.kept.due(2)[0] == first.schedule_id
+        assert clockwork.fire() == {"fired": 1, "skipped": 0, "waits": 0}
+        assert len(clockwork.jobs(other)) == 1
+        client.hset(key, field, right)
+        assert clockwork.fire()["fired"] >= 1
+        assert sum(clockwork.outcomes(first).values()) == 2
+
     def test_nothing_happens_before_its_time(self, clockwork: Clockwork) -> None:
         made = clockwork.make()
         assert made.next_run_at is not None

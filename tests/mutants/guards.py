@@ -2240,6 +2240,13 @@ GUARDS = (
         "if redis.call('ZREM', K.webhook_leases(), lease) == 2 then",
         WEBHOOKS,
     ),
+    _py(
+        "schedules/fire",
+        "a schedule that cannot be read holds up no other",
+        "except Exception as error:",
+        "except LookupError as error:",
+        SCHEDULES,
+    ),
     _lua("webhooks_settle", "whoever moved is not gone", "and endpoint ~= url then outcome = 'retry' end", "and false then end", WEBHOOKS),
     *(
         _lua(f"webhooks_{name}", "works when the memory is full", "#!lua flags=allow-oom", "#!lua", WEBHOOKS)
