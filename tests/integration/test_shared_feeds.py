@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -112,7 +113,10 @@ def test_of_a_batch_that_is_gone_its_stream_is_told_beside_others(jobs: Cell, mo
     with jobs.store.client.pipeline() as pipe:
         pipe.delete(jobs.store.keys("batch", batches[0].batch.batch_id), jobs.store.keys("job", str(job_id)))
         pipe.execute()
-    ended(followers[0])
+    reader = threading.Thread(target=ended, args=(followers[0],), daemon=True)
+    reader.start()
+    # As long as others' news come, all are looked at together.
+    until(lambda: jobs.submit(tenant_id="acme") and not reader.is_alive(), "the end of its stream", 15)
     assert followers[0].end is End.GONE
     for follower in followers:
         follower.close()
