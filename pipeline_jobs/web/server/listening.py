@@ -66,11 +66,12 @@ class Listening(ThreadWorker):  # type: ignore[misc]
                 conn.until = min(conn.until or conn.timeout, deadline)
 
     def look_for_room(self) -> None:
-        """Try again, if there was none. Where there are as many connections as there may be, half of those end that say nothing, and have
-        said nothing for longest: whoever comes from enough addresses would hold all of them, and nobody else could connect."""
+        """Try again, if there was none. Where there are as many connections as there may be, half of those end of which no whole head has
+        come, those that have waited for longest first: whoever comes from enough addresses would hold all of them, and nobody else could
+        connect."""
         self.worker_connections = self.cfg.worker_connections
         if self.nr_conns >= self.worker_connections:
-            silent = [conn for conn in self.pending_conns if conn.is_silent]
+            silent = [conn for conn in self.pending_conns if conn.awaits_head]
             for conn in silent[: (len(silent) + 1) // 2]:
                 self.pending_conns.remove(conn)
                 self._end(conn)

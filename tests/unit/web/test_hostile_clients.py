@@ -95,7 +95,7 @@ def connected(worker: Worker, sent: bytes = b"") -> tuple[Connection, socket.soc
 
 
 def test_of_as_many_connections_as_there_may_be_those_that_say_nothing_make_room() -> None:
-    """Whoever comes from enough addresses would hold all of them."""
+    """Whoever comes from enough addresses would hold all of them, with the beginning of a head as well."""
     config = Config()
     config.set("worker_connections", 6)
     worker = Worker(1, os.getpid(), [], SimpleNamespace(), 30, config, None)
@@ -111,9 +111,9 @@ def test_of_as_many_connections_as_there_may_be_those_that_say_nothing_make_room
     worker.nr_conns = 6
     worker.look_for_room()
     assert (worker.nr_conns, dict(worker._held), len(worker.poller.get_map())) == (3, {"127.0.0.1": 3}, 3)
-    assert [conn for conn, _ in made[:1] + made[3:]] == list(worker.pending_conns)
+    assert [conn for conn, _ in made[2:]] == list(worker.pending_conns)
     assert list(worker.keepalived_conns) == [kept[1][0]]
-    for client in (made[1][1], made[2][1], kept[0][1]):
+    for client in (made[0][1], made[1][1], kept[0][1]):
         assert client.recv(1) == b""
     for conn, client in (*made, *kept):
         conn.sock.close()
