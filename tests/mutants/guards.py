@@ -429,7 +429,7 @@ GUARDS = (
     _lua("lib/once", "nothing is kept of nothing", "NOTHING_DONE[reply] or", "false or", KEPT_ANSWERS),
     _lua("lib/once", "nor of a page of nothing", "or read_once.nothing_done)", "or false)", KEPT_ANSWERS),
     _lua("lib/once", "a tenant has so many places", "string.sub(call, -4)", "call", KEPT_ANSWERS),
-    _lua("lib/once", "a tenant's places are its own", "return tenant .. ':' ..", "return ':' ..", KEPT_ANSWERS),
+    _lua("lib/once", "a tenant's places are its own", "sha1hex(tenant .. ':' ..", "sha1hex(':' ..", KEPT_ANSWERS),
     _lua("lib/once", "a place has the answer of one call", "number == call and found", "found", KEPT_ANSWERS),
     _py("store/runner", "each call is one of its own", 'int.from_bytes(os.urandom(6), "big") >> 2', "7", TWICE),
     _lua("change", "sent again it answers the same", "if before then return changed(cjson.decode(before)) end\n", "", TWICE),

@@ -205,6 +205,8 @@ def test_what_is_read_of_the_settings_is_there() -> None:
 
 def test_what_the_scripts_count_has_a_metric_and_the_other_way_round() -> None:
     counted = set(re.findall(r"\bcount\('(\w+)'", lua())) | set(re.findall(r"\bcount_by\([^,]+, '(\w+)'", lua()))
+    # What is counted at each submit is by its name at once.
+    counted |= set(re.findall(r"K\.counters\(\), '(\w+)\|'", lua()))
     assert counted == {name for name in metrics._COUNTERS if not name.startswith("canary_")}
     assert set(re.findall(r"\bobserve\('(\w+)'", lua())) == set(metrics._HISTOGRAMS)
 
