@@ -21,6 +21,9 @@ the highest are shown. Absolute figures move with the machine, so only ratios co
 versions, as their manuals say to install them (so without `hiredis`, which ours installs). Bars 1, 2 and 6 are of a server with
 `appendfsync always`, on which ours runs, if their figure (its date stands below it) is of 2026-11-28 or later; older ones are of
 `everysec`, on which nobody waits for the disk. Both are shown in the figures. Bars of CPU are of `always`.
+
+On what a server's log was written is named below a figure since 2026-11-30. The CPU of the runs before was measured with logs in memory
+(`tmpfs`): each sync of a disk takes some 100 us of CPU more, of whoever makes it.
 """
 _LEGEND = "In the plots a bar is the median, the thin line reaches from the lowest round to the highest.\n"
 
@@ -50,6 +53,10 @@ def text(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
+def _disk(about: Mapping[str, Any]) -> str:
+    return f", logs of the servers on {about['disk']}" if "disk" in about else ""
+
+
 def write(results: Mapping[str, Any], order: Sequence[str]) -> None:
     """Write the page and its plots, of what has been measured so far; the profiles come from `benchmarks/profiles.md`."""
     found = {name: results["figures"][name] for name in order if name in results["figures"]}
@@ -66,7 +73,7 @@ def write(results: Mapping[str, Any], order: Sequence[str]) -> None:
             for row in outcome.rows
         ]
         command = f"make bench ONLY={name} ROUNDS={max(len(row['values']) for row in about['rows'])}"
-        parts += ["", f"`{command}`: {about['seconds']} s, {about['when']}, load before it {about['load']}.", ""]
+        parts += ["", f"`{command}`: {about['seconds']} s, {about['when']}, load before it {about['load']}{_disk(about)}.", ""]
     parts += [PROFILES.read_text("utf-8")] if PROFILES.is_file() else []
     last = max(found.values(), key=lambda one: str(one["when"]))
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())

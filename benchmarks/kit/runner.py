@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.kit import report
 from benchmarks.kit.bench import Bench
 from benchmarks.kit.figure import Figure
@@ -53,13 +55,25 @@ def run(names: Sequence[str], *, rounds: int, smoke: bool) -> int:
                 bench.close()
         seconds = time.monotonic() - start
         print(report.text(outcome), f"   ({seconds:.0f} s)", sep="\n", flush=True)
-        results["figures"][name] = {"title": one.title, "seconds": round(seconds), **machine(), **outcome.to_dict()}
+        results["figures"][name] = {
+            "title": one.title,
+            "seconds": round(seconds),
+            "disk": file_system(Path(folder)),
+            **machine(),
+            **outcome.to_dict(),
+        }
         if smoke:
             continue
         # After each: what was measured is kept if a later one fails.
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
         report.write(results, FIGURES)
     return failed
+
+
+def file_system(folder: Path) -> str:
+    """The kind of that in which the servers' logs are. In memory (`tmpfs`) nobody waits for a disk."""
+    found = [part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint)]
+    return max(found, key=lambda part: len(part.mountpoint)).fstype if found else "unknown"
 
 
 def machine() -> dict[str, Any]:

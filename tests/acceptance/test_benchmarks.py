@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from benchmarks.kit.figure import Bar, Outcome, alternate
 from benchmarks.kit.load import request
 from benchmarks.kit.open_load import open_load
 from benchmarks.kit.peer import ROOT
-from benchmarks.kit.runner import FIGURES, figure
+from benchmarks.kit.runner import FIGURES, figure, file_system
 
 
 def test_the_quick_figures_run() -> None:
@@ -64,6 +65,13 @@ def test_a_failing_contender_makes_the_run_fail(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(runner, "figure", lambda name: type(figure(name))(name, "broken", fail))
     assert runner.run(["create"], rounds=1, smoke=True) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="no folder in memory")
+def test_on_what_the_logs_are_is_told() -> None:
+    """Where nobody waits for a disk, CPU and times are lower."""
+    assert file_system(Path("/dev/shm/a-folder/server")) == "tmpfs"
+    assert file_system(ROOT) != "unknown"
 
 
 def test_contenders_are_measured_in_turn() -> None:
