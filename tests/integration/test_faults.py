@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from itertools import count, islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -372,7 +373,10 @@ def test_a_process_that_earlier_runs_left_without_files_fails_no_job(bench: Benc
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def fail(context: JobContext) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 10, hard))
+        # Ten numbers are free below the limit, whichever of them the tests before have left.
+        taken = {int(name) for name in os.listdir("/proc/self/fd")}
+        limit = next(islice((number for number in count() if number not in taken), 10, None))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
         raise MediaDamaged
 
     try:
