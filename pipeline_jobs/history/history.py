@@ -202,12 +202,14 @@ class History:
         :raises JobNotEnded:
         """
         status, order, tenant_id = self.store.fields(("status", "order", "tenant_id"), "job", job_id)
-        if status is None or meant not in (None, int(order or 0)):
+        # A damaged record may lack its order: then whoever means the job has it of the store's indexes.
+        found = int(order or meant or 0)
+        if status is None or meant not in (None, found):
             raise UnknownJob
         if JobStatus(status) not in TERMINAL:
             raise JobNotEnded
         if not is_canary(tenant_id):
-            self.bury([(job_id, int(order or 0))])
+            self.bury([(job_id, found)])
 
     def bury(self, jobs: Sequence[tuple[str, int]]) -> None:
         """Remove jobs, by id and order, whether they are here already or come later."""

@@ -36,7 +36,7 @@ from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import figures
 from pipeline_jobs.store.reader import mapping
-from pipeline_jobs.tenants import Whose
+from pipeline_jobs.tenants import ANYBODYS, Whose
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 from tests.moved_jobs import ALL, Killing, expire, recount, rows_of
@@ -259,6 +259,18 @@ def test_pages_go_on_from_the_store_into_the_history(kept: Kept, monkeypatch: py
         query = replace(query, cursor=page.next_cursor)
         _ = kept.mover.move() if step % 2 else kept.purge()
     assert found == everything
+
+
+@pytest.mark.parametrize("field", ["order", "pipeline", "workspace_id", "created_at", "completed_at"])
+def test_a_job_whose_record_is_damaged_is_deleted_all_the_same(kept: Kept, field: str) -> None:
+    job = kept.cell.submit(tenant_id="acme")
+    kept.cell.store.client.hdel(kept.cell.store.keys("job", job.job_id), field)
+    order = kept.cell.store.cancel(job.job_id, ANYBODYS, whole=False).order
+    kept.cell.store.client.hdel(kept.cell.store.keys("job", job.job_id), field)
+    kept.mover.move()
+    kept.cell.client.delete(job.job_id, order)
+    assert not kept.cell.store.exists("job", job.job_id)
+    assert kept.listed(tenant_id="acme") == []
 
 
 def test_a_deleted_job_does_not_come_back_by_a_mover_that_is_late(kept: Kept) -> None:

@@ -1478,6 +1478,7 @@ GUARDS = (
     _py("jobs/outputs", "a stage that published runs again", " and stage.reusable and not published", " and stage.reusable", PARKING),
     _py("jobs/signals", "a link's time is over", "if time.time() > until:", "if False:", PARKING),
     _py("operation/erase", "a job that both have counts once", "history.count(tenant_id) - in_both)", "history.count(tenant_id))", HISTORY),
+    _py("history/history", "a damaged record is deleted", "int(order or meant or 0)", "int(order or 0)", HISTORY),
     _py("history/history", "an id used again is another row", " & {*jobs})", ")", HISTORY),
     _py("history/history", "a batch is no workflow", " if job.name is not None]\n        return", "]\n        return", HISTORY_API),
     _py("web/ui/signals", "an answer is for who sent it", " and signals.is_its_word(link, first)", "", JOB_SIGNALS),
