@@ -1325,7 +1325,7 @@ GUARDS = (
     _py("worker/stopping", "who has not begun ends", "signal.signal(signal.SIGTERM, _end)", "pass", STOPS),
     _py("worker/stopping", "no second stop kills", "signal.signal(signal.SIGTERM, signal.SIG_IGN)", "pass", TOLD_AGAIN),
     # -- slots
-    _lua("lib/dispatch", "the cap over all workers", "cap - taken)", "1e9)"),
+    _lua("lib/dispatch", "the cap over all workers", "cap - taken)", "1e9)", CAP),
     _lua("lib/dispatch", "one cap for all processes", "cap_of_pool(known[5])", "CAP", CAP),
     _lua("lib/reserve", "one cap for all processes, when somebody asks", "cap_of_pool(known[2])", "CAP", CAP),
     _py(
