@@ -4039,7 +4039,7 @@ GUARDS = (
     _py(
         "history/history",
         "a late mover finds the key taken",
-        "            self.bury([(job_id, int(order or 0))])",
+        "            self.bury([(job_id, found)])",
         "            pass",
         HISTORY,
     ),
